@@ -1,0 +1,136 @@
+"""Writing a container: strictly forward, so that a pipe works as output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from .checksums import Buffer, ContentHash, slices
+from .chunk import (
+    END_TYPE,
+    INDEX_TYPE,
+    MAX_SPAN,
+    OVERHEAD,
+    ChunkHeader,
+    IndexEntry,
+    check_type,
+    pack_footer,
+    pack_index,
+    payload_checksum,
+)
+from .errors import LimitExceeded
+from .limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .header import Header
+
+__all__ = ["ByteStream", "ContainerWriter"]
+
+
+class ByteStream(Protocol):
+    """Anything bytes can be written to."""
+
+    def write(self, data: Buffer, /) -> object: ...
+
+
+class ContainerWriter:
+    """Writes header, chunks, index, end and footer, in that order, without ever seeking back.
+
+    ::
+
+        writer = ContainerWriter(stream)
+        writer.write_header(Header(codec="store", bitstream=1))
+        writer.write_chunk("DATA", payload, span=(0, len(payload)), decoded_size=len(payload))
+        writer.finish()
+    """
+
+    def __init__(self, stream: ByteStream, *, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._stream = stream
+        self._limits = limits
+        self._hash = ContentHash()
+        self._entries: list[IndexEntry] = []
+        self._header: Header | None = None
+        self._finished = False
+        self.bytes_written = 0
+
+    @property
+    def header(self) -> Header | None:
+        """The header, once it has been written."""
+        return self._header
+
+    def write_header(self, header: Header) -> None:
+        """Write the header; exactly once, before any chunk."""
+        if self._header is not None:
+            raise ValueError("the header has been written already")
+        self._header = header
+        self._write(header.to_bytes())
+
+    def continue_after(
+        self, header: Header, entries: list[IndexEntry], content: Iterable[bytes]
+    ) -> None:
+        """Take over ``content`` that an earlier writer produced: its header and chunks, no index or end."""
+        if self._header is not None:
+            raise ValueError("the header has been written already")
+        self._header = header
+        self._entries = list(entries)
+        for piece in content:
+            self._write(piece)
+
+    def write_chunk(
+        self, kind: str, payload: Buffer, *, span: tuple[int, ...] = (), decoded_size: int = 0
+    ) -> None:
+        """Write one chunk of four-letter type ``kind``; upper-case first letter means critical.
+
+        ``span`` (at most eight non-negative integers) goes into the index and tells what the chunk holds;
+        ``decoded_size`` is the number of bytes it decodes to, 0 where that has no meaning.
+        """
+        check_type(kind)
+        if len(span) > MAX_SPAN:
+            raise ValueError(f"a span holds at most {MAX_SPAN} integers, got {len(span)}")
+        offset = self.bytes_written
+        self._write_framed(kind, payload, decoded_size)
+        length = memoryview(payload).nbytes
+        sequence = len(self._entries)
+        self._entries.append(
+            IndexEntry(type=kind, sequence=sequence, offset=offset, length=length, span=span)
+        )
+
+    def finish(self) -> int:
+        """Write index, end and footer; return the size of the file in bytes."""
+        index_offset = self.bytes_written
+        self._write_framed(INDEX_TYPE, pack_index(self._entries), 0)
+        digest = self._hash.digest()
+        self._write_framed(END_TYPE, digest, 0, sequence=len(self._entries) + 1)
+        self._write(pack_footer(index_offset))
+        self._finished = True
+        return self.bytes_written
+
+    def _write_framed(
+        self, kind: str, payload: Buffer, decoded_size: int, *, sequence: int | None = None
+    ) -> None:
+        if self._header is None:
+            raise ValueError("write the header before the first chunk")
+        if self._finished:
+            raise ValueError("the file is finished already")
+        number = len(self._entries) if sequence is None else sequence
+        length = memoryview(payload).nbytes
+        if length > self._limits.max_chunk_bytes:
+            raise LimitExceeded(
+                f"chunk {kind} of {length:,} bytes is above max_chunk_bytes="
+                f"{self._limits.max_chunk_bytes:,}; write several chunks"
+            )
+        self._limits.check("max_chunks", number + 1, "the file")
+        header = ChunkHeader(type=kind, sequence=number, length=length, decoded_size=decoded_size)
+        start = self.bytes_written
+        self._write(header.to_bytes())
+        for piece in slices(payload):
+            self._write(piece)
+        self._write(payload_checksum(payload))
+        if self.bytes_written - start != length + OVERHEAD:
+            raise RuntimeError("chunk framing and OVERHEAD disagree")
+
+    def _write(self, data: Buffer) -> None:
+        self._hash.update(data)
+        self._stream.write(data)
+        self.bytes_written += memoryview(data).nbytes
