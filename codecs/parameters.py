@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from ..formats.errors import InvalidParameter
+from .plugins import nearest
 
 __all__ = ["FieldHelp", "Range", "Size", "describe_parameters", "make_parameters"]
 
@@ -74,13 +74,13 @@ def make_parameters(
     Raises :class:`InvalidParameter` naming the nearest preset or field.
     """
     if preset not in presets:
-        raise InvalidParameter(f"no preset is called {preset!r}{_nearest(preset, presets)}")
+        raise InvalidParameter(f"no preset is called {preset!r}{nearest(preset, presets)}")
     hints = typing.get_type_hints(params)
     fields = [field.name for field in dataclasses.fields(params)]
     values = dict(presets[preset])
     for name, value in settings.items():
         if name not in fields:
-            raise InvalidParameter(f"no setting is called {name!r}{_nearest(name, fields)}")
+            raise InvalidParameter(f"no setting is called {name!r}{nearest(name, fields)}")
         values[name] = _convert(name, value, hints[name])
     return params(**values)
 
@@ -97,12 +97,6 @@ def describe_parameters(params: type) -> list[FieldHelp]:
         )
         for field in dataclasses.fields(params)
     ]
-
-
-def _nearest(name: str, names: typing.Iterable[str]) -> str:
-    known = sorted(names)
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
 
 
 def _convert(name: str, value: Any, hint: Any) -> Any:
@@ -149,7 +143,7 @@ def _parse(name: str, text: str, option: Any) -> Any:
     if get_origin(option) is Literal:
         by_text = {str(choice): choice for choice in get_args(option)}
         if text not in by_text:
-            raise InvalidParameter(f"{name}={text}{_nearest(text, by_text)}")
+            raise InvalidParameter(f"{name}={text}{nearest(text, by_text)}")
         return by_text[text]
     if option is bool:
         if text.lower() in ("true", "yes", "on", "1"):
