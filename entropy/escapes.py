@@ -1,0 +1,106 @@
+"""Values outside a table's range, as a bit-packed side section of Elias-gamma codes.
+
+The section holds all unary length prefixes first and all remaining bits after them, which lets
+both directions run vectorised. ``docs/entropy.md``, section "Escapes", is normative.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..formats.errors import CorruptFile, InvalidParameter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["escape_codes", "pack_escapes", "unpack_escapes", "values_of_codes"]
+
+_MAX_CODE_BITS = 62
+
+
+def escape_codes(
+    values: NDArray[np.int64], minimum: NDArray[np.int64], maximum: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Map values outside ``minimum .. maximum`` to 0, 1, 2, ...: even above, odd below the range.
+
+    Raises:
+        InvalidParameter: a value is so far out (about 2**61) that its code would not fit.
+    """
+    above = values > maximum
+    # uint64 differences cannot overflow, whatever the two int64 operands are.
+    distance = np.where(
+        above,
+        values.view(np.uint64) - maximum.view(np.uint64),
+        minimum.view(np.uint64) - values.view(np.uint64),
+    )
+    if distance.size and int(distance.max()) > 1 << (_MAX_CODE_BITS - 1):
+        raise InvalidParameter("a value lies more than 2**61 outside its table and cannot be escaped")
+    return ((distance.astype(np.int64) - 1) << 1) | ~above
+
+
+def values_of_codes(
+    codes: NDArray[np.int64], minimum: NDArray[np.int64], maximum: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Invert :func:`escape_codes`."""
+    distance = (codes >> 1) + 1
+    return np.where(codes & 1, minimum - distance, maximum + distance)
+
+
+def pack_escapes(codes: NDArray[np.int64]) -> bytes:
+    """Elias-gamma codes of ``codes + 1``: all prefixes, then all suffixes, padded with zeros."""
+    if codes.size == 0:
+        return b""
+    shifted = codes + 1
+    widths = np.zeros(codes.size, np.int64)
+    for bit in range(1, _MAX_CODE_BITS + 1):
+        widths += shifted >> bit > 0
+    prefixes = np.zeros(int(widths.sum()) + codes.size, np.uint8)
+    prefixes[np.cumsum(widths + 1) - 1] = 1
+    index = _suffix_index(widths)
+    suffixes = (shifted[index.owner] >> index.bit) & 1
+    return np.packbits(np.concatenate([prefixes, suffixes.astype(np.uint8)])).tobytes()
+
+
+def unpack_escapes(data: bytes | memoryview, count: int, what: str) -> NDArray[np.int64]:
+    """Read ``count`` codes that fill ``data`` exactly.
+
+    Raises:
+        CorruptFile: the section is too short or too long for ``count`` codes; ``what`` names it.
+    """
+    if count == 0 and len(data) == 0:
+        return np.zeros(0, np.int64)
+    if count > 8 * len(data):
+        raise CorruptFile(f"{what}: {count} escapes cannot fit in {len(data)} bytes")
+    bits = np.unpackbits(np.frombuffer(data, np.uint8))
+    ends = np.flatnonzero(bits)[:count]
+    if ends.size < count or count == 0:
+        raise CorruptFile(f"{what}: {ends.size} of {count} escape prefixes found")
+    widths = np.diff(ends, prepend=-1) - 1
+    if int(widths.max()) > _MAX_CODE_BITS:
+        raise CorruptFile(f"{what}: an escape code has {int(widths.max())} bits")
+    first = int(ends[-1]) + 1
+    stop = first + int(widths.sum())
+    if -(-stop // 8) != len(data):
+        raise CorruptFile(f"{what}: {count} escapes take {-(-stop // 8)} bytes, found {len(data)}")
+    if bits[stop:].any():
+        raise CorruptFile(f"{what}: the padding of the escapes is not zero")
+    shifted = np.int64(1) << widths
+    index = _suffix_index(widths)
+    np.add.at(shifted, index.owner, bits[first:stop].astype(np.int64) << index.bit)
+    return shifted - 1
+
+
+class _SuffixIndex:
+    """For each suffix bit of the section: which code owns it, and its position in that code."""
+
+    def __init__(self, owner: NDArray[np.int64], bit: NDArray[np.int64]) -> None:
+        self.owner = owner
+        self.bit = bit
+
+
+def _suffix_index(widths: NDArray[np.int64]) -> _SuffixIndex:
+    owner = np.repeat(np.arange(widths.size), widths)
+    ends = np.cumsum(widths)
+    return _SuffixIndex(owner, ends[owner] - 1 - np.arange(owner.size))
