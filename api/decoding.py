@@ -97,14 +97,10 @@ def select(codec: Codec[Any], selection: Selection | None) -> Selection | None:
     """Check that ``codec`` knows every axis of ``selection``; an empty selection is None."""
     if selection is None or not (selection.ranges or selection.settings):
         return None
-    unknown: Mapping[str, object] = {
-        axis: None for axis in selection.ranges if axis not in codec.axes
-    }
+    unknown: Mapping[str, object] = {axis: None for axis in selection.ranges if axis not in codec.axes}
     if unknown:
         known = ", ".join(sorted(codec.axes)) or "none"
-        raise InvalidParameter(
-            f"codec {codec.id} cannot select {', '.join(sorted(unknown))}; it can select: {known}"
-        )
+        raise InvalidParameter(f"codec {codec.id} cannot select {', '.join(sorted(unknown))}; it can select: {known}")
     return selection
 
 

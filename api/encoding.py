@@ -14,13 +14,19 @@ from .codecs.protocol import Codec, EncodeReport
 from .codecs.registry import find_codec
 from .codecs.run_context import RunContext
 from .formats.atomic_file import AtomicFile, output_errors
-from .formats.errors import UnsupportedInput
-from .formats.kinds import open_source, probe_kind
+from .formats.errors import InvalidParameter, UnsupportedInput
+from .formats.kinds import comparing_sink, open_source, probe_kind
+from .formats.reader import ContainerReader
 from .formats.writer import ContainerWriter
 
 __all__ = ["DEFAULT_CODECS", "EncodeTarget", "choose_codec", "encode"]
 
-DEFAULT_CODECS: Mapping[str, str] = {"video": "hnerv", "bytes": "text", "image": "pc", "tensors": "kv"}
+DEFAULT_CODECS: Mapping[str, str] = {
+    "video": "hnerv",
+    "bytes": "text",
+    "image": "pc",
+    "tensors": "kv",
+}
 
 EncodeTarget = str | os.PathLike[str] | BinaryIO
 
@@ -35,6 +41,7 @@ def encode(
     settings: Mapping[str, Any] | None = None,
     context: RunContext | None = None,
     overwrite: bool = False,
+    verify: bool = False,
 ) -> bytes: ...
 
 
@@ -48,6 +55,7 @@ def encode(
     settings: Mapping[str, Any] | None = None,
     context: RunContext | None = None,
     overwrite: bool = False,
+    verify: bool = False,
 ) -> EncodeReport: ...
 
 
@@ -60,32 +68,39 @@ def encode(
     settings: Mapping[str, Any] | None = None,
     context: RunContext | None = None,
     overwrite: bool = False,
+    verify: bool = False,
 ) -> bytes | EncodeReport:
     """Encode ``source`` with a codec; return a report, or the file's bytes when ``output`` is None.
 
     ``source`` is a path, bytes, a binary file object, or what the codec's kind takes in memory: video as uint8
-    ``[T, H, W, 3]`` arrays or tensors, images as ``[H, W]`` or ``[H, W, C]``, caches as ``[layers, 2, tokens, heads, dim]``.
+    ``[T, H, W, 3]`` arrays or tensors, images as ``[H, W]`` or ``[H, W, C]``, caches as
+    ``[layers, 2, tokens, heads, dim]``.
     ``output`` is a path, which appears only when complete, or a writable binary stream, which need not seek.
     Without ``codec`` the kind of the input chooses one of :data:`DEFAULT_CODECS`. ``settings`` override the preset;
-    their names and types are listed by ``codec list --settings``.
+    their names and types are listed by ``codec list --settings``. With ``verify`` the finished file is checked before
+    it appears: every checksum, and for lossless codecs that it decodes to the very input.
 
     Raises :class:`CodecError` and its kinds: :class:`UnsupportedInput`, :class:`InvalidParameter`,
     :class:`OutputFailure`, :class:`LimitExceeded`, :class:`DeviceUnavailable`, :class:`Cancelled`.
     """
     run = context or RunContext()
     chosen = choose_codec(source, codec)
-    params = make_parameters(
-        chosen.Params, chosen.presets, preset or chosen.default_preset, settings or {}
-    )
+    params = make_parameters(chosen.Params, chosen.presets, preset or chosen.default_preset, settings or {})
     if output is None:
         buffer = io.BytesIO()
         _encode_to(buffer, source, chosen, params, run)
+        if verify:
+            _verify(buffer, source, chosen, run)
         return buffer.getvalue()
     if isinstance(output, (str, os.PathLike)):
         with AtomicFile(output, overwrite=overwrite) as file:
             report = _encode_to(file, source, chosen, params, run)
+            if verify:
+                _verify(file.stream, source, chosen, run)
             file.commit()
             return report
+    if verify:
+        raise InvalidParameter("a stream cannot be verified before it is gone; write to a file")
     with output_errors("output stream"):
         report = _encode_to(output, source, chosen, params, run)
         output.flush()
@@ -102,9 +117,7 @@ def choose_codec(source: Any, codec: str | None) -> Codec[Any]:
     return find_codec(DEFAULT_CODECS[kind])
 
 
-def _encode_to(
-    stream: Any, source: Any, codec: Codec[Any], params: Any, context: RunContext
-) -> EncodeReport:
+def _encode_to(stream: Any, source: Any, codec: Codec[Any], params: Any, context: RunContext) -> EncodeReport:
     start = time.perf_counter()
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(codec.kind, source, limits=context.limits))
@@ -123,3 +136,14 @@ def _encode_to(
         device=str(figures.pop("device", "cpu")),
         figures=figures,
     )
+
+
+def _verify(written: BinaryIO, source: Any, codec: Codec[Any], context: RunContext) -> None:
+    """Check what was written before it gets its name."""
+    written.flush()
+    with ContainerReader(written, limits=context.limits) as reader:
+        if codec.lossless:
+            with comparing_sink(codec.kind, source, limits=context.limits) as sink:
+                codec.decode(reader, sink, context=context)
+                sink.commit()
+        reader.verify()

@@ -91,7 +91,4 @@ def _summarise(entries: list[IndexEntry]) -> tuple[ChunkSummary, ...]:
     for entry in entries:
         count, size = totals.get(entry.type, (0, 0))
         totals[entry.type] = count + 1, size + entry.length
-    return tuple(
-        ChunkSummary(type=kind, count=count, payload_bytes=size)
-        for kind, (count, size) in totals.items()
-    )
+    return tuple(ChunkSummary(type=kind, count=count, payload_bytes=size) for kind, (count, size) in totals.items())

@@ -15,9 +15,7 @@ from .formats.reader import ContainerReader, ContainerSource
 __all__ = ["FileReader", "open_file"]
 
 
-def open_file(
-    source: ContainerSource, *, device: str = "cpu", context: RunContext | None = None
-) -> FileReader:
+def open_file(source: ContainerSource, *, device: str = "cpu", context: RunContext | None = None) -> FileReader:
     """Open a codeckit file for random access.
 
     Opening reads the header only. Attributes of the codec's view are available on the reader: ``frames`` for video,

@@ -1,0 +1,3 @@
+"""The command ``codec``."""
+
+from __future__ import annotations

@@ -9,7 +9,14 @@ from typing import Any
 
 from ..formats.errors import ExternalFailure, InvalidParameter
 
-__all__ = ["find_plugin", "load_plugin", "nearest", "plugin_provider", "plugins_by_name", "refuse_duplicates"]
+__all__ = [
+    "find_plugin",
+    "load_plugin",
+    "nearest",
+    "plugin_provider",
+    "plugins_by_name",
+    "refuse_duplicates",
+]
 
 
 def plugins_by_name(group: str) -> dict[str, list[EntryPoint]]:

@@ -89,9 +89,7 @@ class Codec(Protocol[P]):
     chunk_types: ClassVar[frozenset[str]]
     axes: ClassVar[frozenset[str]]
 
-    def encode(
-        self, source: Any, sink: ContainerWriter, params: P, *, context: RunContext
-    ) -> Mapping[str, Figure]:
+    def encode(self, source: Any, sink: ContainerWriter, params: P, *, context: RunContext) -> Mapping[str, Figure]:
         """Write header and chunks of ``source`` to ``sink`` (its caller finishes it); return quality figures.
 
         Figures that depend on the size of the finished file are named by :meth:`rate_figures`.

@@ -14,9 +14,22 @@ __all__ = ["CodecListing", "find_codec", "list_codecs"]
 
 GROUP = "codeckit.codecs"
 _REQUIRED = (
-    "id kind summary lossless bitstream_version Params presets default_preset chunk_types axes "
-    "encode rate_figures decode open describe"
-).split()
+    "id",
+    "kind",
+    "summary",
+    "lossless",
+    "bitstream_version",
+    "Params",
+    "presets",
+    "default_preset",
+    "chunk_types",
+    "axes",
+    "encode",
+    "rate_figures",
+    "decode",
+    "open",
+    "describe",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +76,7 @@ def _load(point: EntryPoint) -> type[Codec[Any]]:
     provider = plugin_provider(point)
     missing = [name for name in _REQUIRED if not hasattr(loaded, name)]
     if missing:
-        raise ExternalFailure(
-            f"codec {point.name!r} of {provider} lacks {', '.join(missing)} of the codec protocol"
-        )
+        raise ExternalFailure(f"codec {point.name!r} of {provider} lacks {', '.join(missing)} of the codec protocol")
     if loaded.id != point.name:
-        raise ExternalFailure(
-            f"codec {point.name!r} of {provider} calls itself {loaded.id!r}; the two must agree"
-        )
+        raise ExternalFailure(f"codec {point.name!r} of {provider} calls itself {loaded.id!r}; the two must agree")
     return loaded

@@ -67,9 +67,7 @@ class RunContext:
         if self.threads is not None and self.threads < 1:
             raise InvalidParameter(f"threads must be at least 1, got {self.threads}")
 
-    def report(
-        self, stage: str, done: int, total: int | None, *, unit: str = "steps", **figures: float
-    ) -> None:
+    def report(self, stage: str, done: int, total: int | None, *, unit: str = "steps", **figures: float) -> None:
         """Tell the caller how far the run is; also a safe point for cancellation."""
         self.check_cancelled()
         if self.progress is not None:

@@ -18,9 +18,7 @@ __all__ = ["appending"]
 
 
 @contextmanager
-def appending(
-    path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
-) -> Iterator[ContainerWriter]:
+def appending(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Iterator[ContainerWriter]:
     """Verify the file at ``path``, then give a writer whose chunks follow those it has.
 
     The file is replaced when the block ends without an error; until then, and after an error, it stays as it was.

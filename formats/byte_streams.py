@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from .atomic_file import AtomicFile, output_errors
-from .errors import InvalidParameter, OutputFailure, UnsupportedInput
+from .errors import CorruptFile, InvalidParameter, OutputFailure, UnsupportedInput
 
 if TYPE_CHECKING:
     from .checksums import Buffer
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ByteSink",
     "ByteSource",
+    "ComparingByteSink",
     "FileByteSink",
     "MemoryByteSink",
     "StreamByteSink",
+    "comparing_sink",
     "memory_sink",
     "open_sink",
     "open_source",
@@ -139,6 +141,27 @@ class MemoryByteSink(ByteSink):
         return self._buffer.write(data)
 
 
+class ComparingByteSink(ByteSink):
+    """Checks decoded bytes against the input they were encoded from; :meth:`commit` means they are equal."""
+
+    def __init__(self, original: ByteSource) -> None:
+        super().__init__()
+        self._original = original
+
+    def commit(self) -> None:
+        if self._original.read(1):
+            raise CorruptFile(f"verification failed: the input goes on after byte {self.size_bytes:,}")
+
+    def _write(self, data: Buffer) -> int:
+        count = memoryview(data).nbytes
+        if self._original.read(count) != bytes(data):
+            raise CorruptFile(f"verification failed: bytes after {self.size_bytes:,} differ from the input")
+        return count
+
+    def __exit__(self, *details: object) -> None:
+        self._original.__exit__(*details)
+
+
 def open_source(value: Any, *, limits: Limits) -> ByteSource:
     """Open a path, a bytes-like object or a binary file object."""
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -168,3 +191,10 @@ def open_sink(target: Any, *, overwrite: bool, limits: Limits) -> ByteSink:
 def memory_sink(*, limits: Limits) -> MemoryByteSink:
     """A sink whose ``value`` is the decoded ``bytes``."""
     return MemoryByteSink(limits)
+
+
+def comparing_sink(value: Any, *, limits: Limits) -> ComparingByteSink:
+    """A sink that compares what is decoded with ``value``, which must be readable a second time."""
+    if hasattr(value, "read"):
+        raise InvalidParameter("a stream cannot be read twice to verify against; give a path or bytes")
+    return ComparingByteSink(open_source(value, limits=limits))

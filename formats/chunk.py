@@ -61,9 +61,7 @@ class ChunkHeader:
     decoded_size: int
 
     def to_bytes(self) -> bytes:
-        head = _HEADER.pack(
-            SYNC, self.type.encode("ascii"), self.sequence, self.length, self.decoded_size
-        )
+        head = _HEADER.pack(SYNC, self.type.encode("ascii"), self.sequence, self.length, self.decoded_size)
         return head + _HEADER_CHECKSUM.pack(checksum32(head))
 
     @classmethod
@@ -156,9 +154,7 @@ def unpack_index(payload: bytes, first_offset: int, max_chunks: int) -> list[Ind
         for _ in range(values):
             value, position = read_varint(payload, position, f"index entry {sequence}")
             span.append(value)
-        entries.append(
-            IndexEntry(type=name, sequence=sequence, offset=offset, length=length, span=tuple(span))
-        )
+        entries.append(IndexEntry(type=name, sequence=sequence, offset=offset, length=length, span=tuple(span)))
         offset += length + OVERHEAD
     if position != len(payload):
         raise CorruptFile(f"index: {len(payload) - position} bytes left after its last entry")

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from .canonical_json import JsonObject, dump, load
 from .checksums import checksum64
-from .errors import ChecksumMismatch, CorruptFile, InvalidParameter, TruncatedFile, UnsupportedVersion
+from .errors import (
+    ChecksumMismatch,
+    CorruptFile,
+    InvalidParameter,
+    TruncatedFile,
+    UnsupportedVersion,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from .header import MAGIC
 if TYPE_CHECKING:
     from .limits import Limits
 
-__all__ = ["KINDS", "memory_sink", "open_sink", "open_source", "probe_kind"]
+__all__ = ["KINDS", "comparing_sink", "memory_sink", "open_sink", "open_source", "probe_kind"]
 
 KINDS = {"bytes": "byte_streams", "video": "media", "image": "images", "tensors": "tensors"}
 
@@ -42,6 +42,11 @@ def open_sink(kind: str, target: Any, *, overwrite: bool, limits: Limits) -> Any
 def memory_sink(kind: str, *, limits: Limits) -> Any:
     """A sink of ``kind`` that collects its output in memory as ``value``."""
     return _module(kind).memory_sink(limits=limits)
+
+
+def comparing_sink(kind: str, value: Any, *, limits: Limits) -> Any:
+    """A sink that compares what is written to it with the input ``value`` and raises where they differ."""
+    return _module(kind).comparing_sink(value, limits=limits)
 
 
 def probe_kind(value: Any) -> str:
@@ -77,7 +82,7 @@ def _kind_of_path(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in _KIND_OF_SUFFIX:
         return _KIND_OF_SUFFIX[suffix]
-    if start.startswith(b"\x89PNG") or start.startswith(b"\xff\xd8\xff"):
+    if start.startswith((b"\x89PNG", b"\xff\xd8\xff")):
         return "image"
     if start[4:8] == b"ftyp" or start.startswith(b"\x1a\x45\xdf\xa3"):
         return "video"

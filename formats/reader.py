@@ -31,7 +31,7 @@ from .errors import (
     TruncatedFile,
     UnsupportedVersion,
 )
-from .header import Header, read_header
+from .header import read_header
 from .limits import DEFAULT_LIMITS, Limits
 from .recovery import whole_chunks
 
@@ -55,9 +55,7 @@ class ContainerReader:
     Raises :class:`CorruptFile` and its kinds, :class:`UnsupportedVersion`, :class:`LimitExceeded`.
     """
 
-    def __init__(
-        self, source: ContainerSource, *, limits: Limits = DEFAULT_LIMITS, recover: bool = False
-    ) -> None:
+    def __init__(self, source: ContainerSource, *, limits: Limits = DEFAULT_LIMITS, recover: bool = False) -> None:
         self._stream, self._owned = _open(source)
         self.limits = limits
         self.recover = recover
@@ -205,7 +203,11 @@ class ContainerReader:
         self._require_seekable()
         self._stream.seek(entry.offset)
         header, _ = self._read_chunk_header(entry.offset)
-        if (header.type, header.sequence, header.length) != (entry.type, entry.sequence, entry.length):
+        if (header.type, header.sequence, header.length) != (
+            entry.type,
+            entry.sequence,
+            entry.length,
+        ):
             raise CorruptFile(f"chunk at byte {entry.offset}: it is not what the index says")
         payload = self._read_payload(header, entry.offset)
         return Chunk(
@@ -285,7 +287,7 @@ class ContainerReader:
         yield from whole_chunks(self._stream, first, self._size, self.limits, self.warnings)
 
     def _recovered_index(self) -> list[IndexEntry]:
-        entries = [
+        return [
             IndexEntry(
                 type=chunk.type,
                 sequence=chunk.sequence,
@@ -295,7 +297,6 @@ class ContainerReader:
             )
             for chunk in self.chunks()
         ]
-        return entries
 
     def _span(self, sequence: int) -> tuple[int, ...] | None:
         """What the index says of a chunk, where it can be read ahead."""

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from .checksums import checksum64
-from .chunk import CHECKSUM_SIZE, END_TYPE, HEADER_SIZE, INDEX_TYPE, OVERHEAD, SYNC, Chunk, ChunkHeader
+from .chunk import (
+    CHECKSUM_SIZE,
+    END_TYPE,
+    HEADER_SIZE,
+    INDEX_TYPE,
+    OVERHEAD,
+    SYNC,
+    Chunk,
+    ChunkHeader,
+)
 from .chunk import unpack_index as _unpack_index
 from .errors import CodecError
 
@@ -87,9 +96,7 @@ def _next_sync(stream: BinaryIO, offset: int, size: int) -> int:
     return size
 
 
-def _surviving_spans(
-    stream: BinaryIO, offset: int, size: int, limits: Limits
-) -> dict[int, tuple[int, ...]]:
+def _surviving_spans(stream: BinaryIO, offset: int, size: int, limits: Limits) -> dict[int, tuple[int, ...]]:
     """Spans by sequence number from the index, if an index chunk is found whole."""
     position = offset
     while position < size:

@@ -66,9 +66,7 @@ class ContainerWriter:
         self._header = header
         self._write(header.to_bytes())
 
-    def continue_after(
-        self, header: Header, entries: list[IndexEntry], content: Iterable[bytes]
-    ) -> None:
+    def continue_after(self, header: Header, entries: list[IndexEntry], content: Iterable[bytes]) -> None:
         """Take over ``content`` that an earlier writer produced: its header and chunks, no index or end."""
         if self._header is not None:
             raise ValueError("the header has been written already")
@@ -77,9 +75,7 @@ class ContainerWriter:
         for piece in content:
             self._write(piece)
 
-    def write_chunk(
-        self, kind: str, payload: Buffer, *, span: tuple[int, ...] = (), decoded_size: int = 0
-    ) -> None:
+    def write_chunk(self, kind: str, payload: Buffer, *, span: tuple[int, ...] = (), decoded_size: int = 0) -> None:
         """Write one chunk of four-letter type ``kind``; upper-case first letter means critical.
 
         ``span`` (at most eight non-negative integers) goes into the index and tells what the chunk holds;
@@ -92,9 +88,7 @@ class ContainerWriter:
         self._write_framed(kind, payload, decoded_size)
         length = memoryview(payload).nbytes
         sequence = len(self._entries)
-        self._entries.append(
-            IndexEntry(type=kind, sequence=sequence, offset=offset, length=length, span=span)
-        )
+        self._entries.append(IndexEntry(type=kind, sequence=sequence, offset=offset, length=length, span=span))
 
     def finish(self) -> int:
         """Write index, end and footer; return the size of the file in bytes."""
@@ -106,9 +100,7 @@ class ContainerWriter:
         self._finished = True
         return self.bytes_written
 
-    def _write_framed(
-        self, kind: str, payload: Buffer, decoded_size: int, *, sequence: int | None = None
-    ) -> None:
+    def _write_framed(self, kind: str, payload: Buffer, decoded_size: int, *, sequence: int | None = None) -> None:
         if self._header is None:
             raise ValueError("write the header before the first chunk")
         if self._finished:

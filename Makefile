@@ -1,0 +1,39 @@
+# Two commands for a fresh machine with Python 3.11 or 3.12, git and make:
+#   make demo            encode and decode a clip, show what happened      (INPUT=my.mp4 for your own)
+#   make test            everything continuous integration runs
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INPUT ?=
+
+.PHONY: demo test install lint types tests smoke clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/python -m codeckit.cli.demo $(INPUT)
+
+test: install lint tests types smoke
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# the installed wheel is what users get, so it is what the type checker sees
+types: install
+	$(BIN)/python tests/packaging/check_types.py
+
+tests: install
+	$(BIN)/python -m pytest
+
+smoke: install
+	$(BIN)/python tests/packaging/smoke.py
+
+clean:
+	rm -rf build dist demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,86 @@
+"""``codec encode``."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import codeckit
+
+from ..codecs.run_context import CancellationToken
+from ..formats.errors import InvalidParameter
+from .output import ProgressBar, format_size, print_table
+from .runs import Job, cancellable, parse_settings, plan_jobs, run_context, run_jobs
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Encode every input."""
+    settings = parse_settings(options.settings)
+    jobs = plan_jobs(options, lambda path: path.name + ".ck")
+    with cancellable() as token:
+        return run_jobs(options, jobs, lambda job: _encode(job, options, settings, token), _show)
+
+
+def _encode(
+    job: Job, options: argparse.Namespace, settings: Mapping[str, str], token: CancellationToken
+) -> Mapping[str, Any]:
+    source: Any = sys.stdin.buffer if job.input == "-" else job.input
+    target: Any = sys.stdout.buffer if job.output == "-" else job.output
+    checkpoint = _checkpoint_folder(job, options)
+    with ProgressBar(quiet=options.quiet) as bar:
+        context = run_context(options, bar, token, checkpoint_folder=checkpoint, resume=options.resume)
+        report = codeckit.encode(
+            source,
+            target,
+            codec=options.codec,
+            preset=options.preset,
+            settings=settings,
+            context=context,
+            overwrite=options.force,
+            verify=options.verify,
+        )
+    if checkpoint is not None:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    return {
+        "command": "encode",
+        "input": job.input,
+        "output": job.output,
+        "codec": report.codec,
+        "bitstream_version": report.bitstream_version,
+        "input_bytes": report.input_bytes,
+        "output_bytes": report.output_bytes,
+        "seconds": round(report.seconds, 3),
+        "device": report.device,
+        **report.figures,
+    }
+
+
+def _checkpoint_folder(job: Job, options: argparse.Namespace) -> Path | None:
+    if job.output == "-":
+        if options.resume:
+            raise InvalidParameter("--resume needs -o FILE, beside which the state is kept")
+        return None
+    folder = Path(job.output + ".resume")
+    if folder.exists() and not options.resume:
+        if not options.force:
+            raise InvalidParameter(
+                f"{folder} holds the state of an interrupted run; pass --resume to continue it or -f to start over"
+            )
+        shutil.rmtree(folder)
+    return folder
+
+
+def _show(result: Mapping[str, Any]) -> None:
+    shown = {
+        "input": f"{result['input']}  ({format_size(result['input_bytes'])})",
+        "output": f"{result['output']}  ({format_size(result['output_bytes'])})",
+    }
+    skipped = {"command", "input", "output", "input_bytes", "output_bytes"}
+    shown |= {key: value for key, value in result.items() if key not in skipped}
+    print_table([(key, value) for key, value in shown.items()])

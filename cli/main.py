@@ -1,0 +1,179 @@
+"""The entry point of ``codec``: parses arguments and imports only the handler that is needed."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from .exit_codes import ExitCode, exit_code_of
+
+__all__ = ["main"]
+
+_HANDLERS = {
+    "encode": "encode",
+    "decode": "decode",
+    "info": "info",
+    "verify": "verify",
+    "list": "listing",
+    "train": "train",
+    "bench": "bench",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code documented in ``codec --help``."""
+    parsed = _parser().parse_args(arguments)
+    handler = importlib.import_module(f".{_HANDLERS[parsed.command]}", __package__)
+    from ..formats.errors import CodecError
+
+    try:
+        return int(handler.run(parsed))
+    except CodecError as error:
+        print(f"codec {parsed.command}: {error}", file=sys.stderr)
+        return exit_code_of(error)
+    except KeyboardInterrupt:
+        print(f"codec {parsed.command}: interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # the reader of our standard output went away; do not complain again when the interpreter flushes it
+        sys.stdout = None  # type: ignore[assignment]
+        return ExitCode.SOME_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="codec",
+        description="Neural codecs that write real files.",
+        epilog="Exit codes: 0 done, 1 some inputs failed, 2 usage, 3 corrupt file, 4 unsupported, 5 above a limit, "
+        "130 interrupted.",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_encode(commands)
+    _add_decode(commands)
+    _add_info(commands)
+    _add_verify(commands)
+    _add_list(commands)
+    _add_train(commands)
+    _add_bench(commands)
+    return parser
+
+
+_Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_encode(commands: _Commands) -> None:
+    command = commands.add_parser("encode", help="compress files", description="Compress files.")
+    command.add_argument("inputs", nargs="+", metavar="INPUT", help="a file, a folder with --output-dir, or -")
+    _add_output(command)
+    command.add_argument("--codec", metavar="ID", help="default: chosen by the kind of the input")
+    command.add_argument("--preset", metavar="NAME", help="see `codec list --settings`")
+    _add_settings(command)
+    _add_run_options(command)
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (default 0)")
+    command.add_argument("--resume", action="store_true", help="continue an interrupted run from OUTPUT.resume")
+    command.add_argument("--verify", action="store_true", help="decode the result and check it before it appears")
+
+
+def _add_decode(commands: _Commands) -> None:
+    command = commands.add_parser(
+        "decode",
+        help="restore files",
+        description="Restore files; the suffix of OUTPUT chooses its format.",
+    )
+    command.add_argument("inputs", nargs="+", metavar="INPUT", help="a codeckit file, or -")
+    _add_output(command)
+    for axis, what in (
+        ("frames", "frames of a video"),
+        ("layers", "layers of a cache"),
+        ("tokens", "tokens of a cache"),
+        ("range", "bytes of a text"),
+        ("rows", "rows of a table"),
+    ):
+        command.add_argument(f"--{axis}", metavar="A:B", help=f"only these {what} (half-open, from 0)")
+    _add_settings(command)
+    _add_run_options(command)
+    command.add_argument("--recover", action="store_true", help="take what is whole from a damaged file")
+
+
+def _add_info(commands: _Commands) -> None:
+    command = commands.add_parser("info", help="describe a file", description="Describe files.")
+    command.add_argument("inputs", nargs="+", metavar="FILE")
+    command.add_argument("--json", action="store_true", help="one JSON object per file")
+
+
+def _add_verify(commands: _Commands) -> None:
+    command = commands.add_parser(
+        "verify",
+        help="check files",
+        description="Check every byte of files against their checksums.",
+    )
+    command.add_argument("inputs", nargs="+", metavar="FILE")
+    command.add_argument("--json", action="store_true", help="one JSON object per file")
+
+
+def _add_list(commands: _Commands) -> None:
+    command = commands.add_parser("list", help="show the codecs", description="Show the installed codecs.")
+    command.add_argument("--settings", action="store_true", help="with their presets and settings")
+    command.add_argument("--json", action="store_true")
+
+
+def _add_train(commands: _Commands) -> None:
+    command = commands.add_parser(
+        "train",
+        help="train a model",
+        description="Train the model of a codec; without NAME, show what there is.",
+    )
+    command.add_argument("name", nargs="?", metavar="NAME")
+    command.add_argument("--data", nargs="+", default=[], metavar="PATH", help="training data")
+    command.add_argument("-o", "--output", metavar="FILE", help="where the model goes")
+    _add_settings(command)
+    _add_run_options(command)
+    command.add_argument("--seed", type=int, default=0, metavar="N")
+    command.add_argument("--resume", action="store_true", help="continue from OUTPUT.resume")
+
+
+def _add_bench(commands: _Commands) -> None:
+    command = commands.add_parser(
+        "bench",
+        help="run a benchmark",
+        description="Run a benchmark; without NAME, show what there is.",
+    )
+    command.add_argument("name", nargs="?", metavar="NAME")
+    command.add_argument("-o", "--output", metavar="FILE", help="append the rows to FILE as JSON lines")
+    _add_settings(command)
+    _add_run_options(command)
+    command.add_argument("--seed", type=int, default=0, metavar="N")
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-o", "--output", metavar="OUTPUT", help="output file, or - for standard output")
+    command.add_argument("--output-dir", metavar="DIR", help="folder for the outputs of several inputs")
+    command.add_argument("-f", "--force", action="store_true", help="replace existing outputs")
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="may be repeated",
+    )
+
+
+def _add_run_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    command.add_argument("--threads", type=int, metavar="N", help="default: all cores")
+    command.add_argument("--json", action="store_true", help="one JSON object per file on standard output")
+    command.add_argument("-q", "--quiet", action="store_true", help="no progress, no table")
+    command.add_argument("-v", "--verbose", action="store_true", help="show the traceback of errors")
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"codec {version('codeckit')}"
