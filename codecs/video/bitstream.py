@@ -1,0 +1,83 @@
+"""Quantised tensors as bytes: their bounds, one integer frequency table, one stream of symbols."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...entropy.frequency_table import FrequencyTable
+from ...entropy.streams import decode_symbols, encode_symbols
+from ...entropy.table_format import read_table
+from ...formats.errors import CorruptFile
+from .quantiser import WHOLE, QuantisedTensor, bound_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["pack_tensors", "unpack_tensors"]
+
+_WHOLE_BYTE = 255
+
+
+def pack_tensors(tensors: Sequence[QuantisedTensor]) -> bytes:
+    """Per tensor its axis and bounds; then the table of all symbols and the symbols, tensor after tensor."""
+    out = bytearray()
+    for tensor in tensors:
+        kind = _bound_type(tensor.axis)
+        out.append(_WHOLE_BYTE if tensor.axis == WHOLE else tensor.axis)
+        out += tensor.minimum.astype(kind).tobytes()
+        out += tensor.scale.astype(kind).tobytes()
+    symbols = np.concatenate([tensor.symbols.ravel() for tensor in tensors]).astype(np.int64)
+    low = int(symbols.min())
+    table = FrequencyTable.from_counts(np.bincount(symbols - low), minimum=low)
+    return bytes(out) + table.to_bytes() + encode_symbols(symbols, [table])
+
+
+def unpack_tensors(payload: bytes, shapes: Sequence[tuple[int, ...]], *, bits: int, what: str) -> list[QuantisedTensor]:
+    """Read tensors of known ``shapes``; ``what`` names the chunk in errors.
+
+    Raises :class:`CorruptFile` when the payload is not exactly such tensors.
+    """
+    bounds = []
+    position = 0
+    for shape in shapes:
+        axis, minimum, scale, position = _read_bounds(payload, position, shape, what)
+        bounds.append((axis, minimum, scale))
+    table, position = read_table(payload, position)
+    if table.escape or table.minimum < 0 or table.maximum >= 1 << bits:
+        raise CorruptFile(f"{what}: its table covers {table.minimum}..{table.maximum}, not values of {bits} bits")
+    sizes = [int(np.prod(shape, dtype=np.int64)) for shape in shapes]
+    symbols = decode_symbols(payload[position:], [table], count=sum(sizes)).astype(np.uint8)
+    pieces = np.split(symbols, np.cumsum(sizes)[:-1])
+    return [
+        QuantisedTensor(symbols=piece.reshape(shape), axis=axis, minimum=minimum, scale=scale)
+        for piece, shape, (axis, minimum, scale) in zip(pieces, shapes, bounds, strict=True)
+    ]
+
+
+def _read_bounds(
+    payload: bytes, position: int, shape: tuple[int, ...], what: str
+) -> tuple[int, NDArray[np.floating], NDArray[np.floating], int]:
+    if position >= len(payload):
+        raise CorruptFile(f"{what}: it ends at byte {position}, before all bounds were read")
+    axis = WHOLE if payload[position] == _WHOLE_BYTE else payload[position]
+    if axis >= len(shape):
+        raise CorruptFile(f"{what}: byte {position} names axis {axis} of a tensor with {len(shape)}")
+    position += 1
+    kind, reduced = _bound_type(axis), bound_shape(shape, axis)
+    count = int(np.prod(reduced, dtype=np.int64))
+    end = position + 2 * count * kind.itemsize
+    if end > len(payload):
+        raise CorruptFile(f"{what}: it ends inside the bounds at byte {position}")
+    values = np.frombuffer(payload, kind, 2 * count, position)
+    if not np.isfinite(values).all():
+        raise CorruptFile(f"{what}: the bounds at byte {position} are not finite")
+    minimum, scale = values[:count].reshape(reduced), values[count:].reshape(reduced)
+    return axis, minimum, scale, end
+
+
+def _bound_type(axis: int) -> np.dtype[np.floating]:
+    return np.dtype("<f4") if axis == WHOLE else np.dtype("<f2")

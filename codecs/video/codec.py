@@ -1,0 +1,84 @@
+"""The codec ``hnerv``: a network that has learned one clip, as a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .hnerv_file import EMBEDDINGS, TIMES, WEIGHTS, ClipHeader
+from .hnerv_parameters import PRESETS, HNeRVParameters
+from .hnerv_structure import structure_summary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...formats.canonical_json import JsonValue
+    from ...formats.header import Header
+    from ...formats.media_sink import VideoSink
+    from ...formats.media_source import VideoSource
+    from ...formats.reader import ContainerReader
+    from ...formats.writer import ContainerWriter
+    from ..protocol import Figure, Selection
+    from ..run_context import RunContext
+    from .reader import VideoReader
+
+__all__ = ["HNeRVCodec"]
+
+
+class HNeRVCodec:
+    """HNeRV (Chen et al., arXiv 2304.02633): 8-bit decoder weights and 6-bit frame embeddings, entropy-coded."""
+
+    id: ClassVar[str] = "hnerv"
+    kind: ClassVar[str] = "video"
+    summary: ClassVar[str] = "HNeRV: a small network learns the clip; its weights are the file"
+    lossless: ClassVar[bool] = False
+    bitstream_version: ClassVar[int] = 1
+    Params: ClassVar[type] = HNeRVParameters
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    default_preset: ClassVar[str] = "quick"
+    chunk_types: ClassVar[frozenset[str]] = frozenset({WEIGHTS, EMBEDDINGS, TIMES})
+    axes: ClassVar[frozenset[str]] = frozenset({"frames"})
+
+    def encode(
+        self, source: VideoSource, sink: ContainerWriter, params: HNeRVParameters, *, context: RunContext
+    ) -> Mapping[str, Figure]:
+        """Fit a network to the clip and write it; ``psnr_db`` is the mean over frames, of the data written."""
+        from .hnerv_encoding import encode
+
+        return encode(source, sink, params, codec=self.id, bitstream=self.bitstream_version, context=context)
+
+    def rate_figures(self, header: Header, output_bytes: int) -> Mapping[str, Figure]:
+        """``bpp``, bits per pixel of one frame, and ``kbit_s``, both from all bytes of the file."""
+        clip = ClipHeader.of(header)
+        pixels = clip.frames * clip.properties.width * clip.properties.height
+        return {"bpp": 8 * output_bytes / pixels, "kbit_s": float(8 * output_bytes / clip.duration / 1000)}
+
+    def decode(
+        self, source: ContainerReader, sink: VideoSink, *, context: RunContext, selection: Selection | None = None
+    ) -> Mapping[str, Figure]:
+        """Write the frames, or the selected ones."""
+        from .hnerv_decoding import decode
+
+        return decode(source, sink, context=context, selection=selection)
+
+    def open(self, source: ContainerReader, *, context: RunContext) -> VideoReader:
+        """Random access: ``frames``, ``timestamps``, ``fps``, ``duration``, ``width``, ``height``."""
+        from .reader import VideoReader
+
+        return VideoReader(source, context=context)
+
+    def describe(self, header: Header) -> Mapping[str, JsonValue]:
+        """Size, length and network of a file, from its header."""
+        clip = ClipHeader.of(header)
+        properties = clip.properties
+        return {
+            "size": f"{properties.width}x{properties.height}",
+            "frames": clip.frames,
+            "fps": _decimal(float(properties.frame_rate)),
+            "duration_seconds": _decimal(float(clip.duration)),
+            "variable_frame_rate": clip.timing.step == 0,
+            **structure_summary(clip.structure),
+        }
+
+
+def _decimal(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".")

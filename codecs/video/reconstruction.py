@@ -1,0 +1,73 @@
+"""From the quantised data of a file to pictures: the one path that encode's quality report and decode share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .hnerv_network import Decoder
+from .quantiser import dequantise
+from .torch_runtime import exact_float32, torch_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from ..run_context import RunContext
+    from .hnerv_structure import Structure
+    from .quantiser import QuantisedTensor
+
+__all__ = ["Reconstruction"]
+
+_CUDA_BATCH = 8
+
+
+class Reconstruction:
+    """Makes pictures from a decoder's quantised parameters and the clip's quantised embeddings [T, C, rows, columns].
+
+    The network always sees batches of one size (``batch``; 1 on a CPU, 8 on CUDA), so a picture does not depend on
+    which others are decoded with it. Pictures are computed in float32: the last bit may differ between devices.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        parameters: Sequence[QuantisedTensor],
+        embeddings: QuantisedTensor,
+        *,
+        size: tuple[int, int],
+        context: RunContext,
+        batch: int | None = None,
+    ) -> None:
+        self.device = context.torch_device()
+        self._threads = context.threads
+        self._height, self._width = size
+        self._batch = batch or (_CUDA_BATCH if self.device == "cuda" else 1)
+        self._embeddings = torch.from_numpy(dequantise(embeddings))
+        with torch.device("meta"):
+            decoder = Decoder(structure)
+        names = [name for name, _ in decoder.named_parameters()]
+        values = (torch.from_numpy(np.array(dequantise(tensor))) for tensor in parameters)
+        decoder.load_state_dict(dict(zip(names, values, strict=True)), assign=True)
+        self._decoder = decoder.to(self.device).to(memory_format=torch.channels_last).eval()
+
+    def __len__(self) -> int:
+        return len(self._embeddings)
+
+    def batches(self, indices: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        """uint8 RGB [N, H, W, 3] for the frames ``indices``, in that order, a batch at a time."""
+        for start in range(0, len(indices), self._batch):
+            yield self._pictures(list(indices[start : start + self._batch]))
+
+    def _pictures(self, indices: list[int]) -> NDArray[np.uint8]:
+        padding = [indices[-1]] * (self._batch - len(indices))
+        embeddings = self._embeddings[indices + padding].to(self.device)
+        with torch.inference_mode(), torch_threads(self._threads), exact_float32(self.device):
+            output = self._decoder(embeddings.contiguous(memory_format=torch.channels_last))
+            visible = output[: len(indices), :, : self._height, : self._width]
+            rounded = visible.mul(255).round().clamp(0, 255).to(torch.uint8)
+            pictures: NDArray[np.uint8] = rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return pictures

@@ -1,0 +1,53 @@
+"""How torch is to run here: threads, precision, exact float32."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Precision", "choose_precision", "exact_float32", "torch_threads"]
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@contextlib.contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Use ``threads`` CPU threads inside the block; None leaves torch's choice."""
+    if threads is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def exact_float32(device: str) -> Iterator[None]:
+    """Convolutions in full float32 inside the block: no TF32, no search for the fastest algorithm."""
+    if device != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
+
+
+def choose_precision(wanted: Precision, device: str) -> torch.dtype:
+    """The arithmetic of the fit: bfloat16 where the processor has it and the caller did not choose otherwise.
+
+    Weights, optimiser and loss stay in float32 either way.
+    """
+    if wanted == "float32":
+        return torch.float32
+    if wanted == "bfloat16":
+        return torch.bfloat16
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu.get_capabilities().get("avx512_bf16") else torch.float32
