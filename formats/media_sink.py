@@ -220,6 +220,8 @@ class _Encoder:
                 notes += [f"{media.container} cannot hold {name} audio: left out" for name in self._audio.skipped]
             elif audio:
                 notes.append(f"{media.container} holds no sound: the audio was left out")
+            if media.container == "matroska" and properties.pixel_aspect != 1:
+                notes.append(f"the pixel aspect {properties.pixel_aspect} could not be stored in Matroska")
             self._output.start_encoding()
         return notes
 

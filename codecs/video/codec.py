@@ -71,7 +71,7 @@ class HNeRVCodec:
         clip = ClipHeader.of(header)
         properties = clip.properties
         return {
-            "size": f"{properties.width}x{properties.height}",
+            "picture": f"{properties.width}x{properties.height}",
             "frames": clip.frames,
             "fps": _decimal(float(properties.frame_rate)),
             "duration_seconds": _decimal(float(clip.duration)),
