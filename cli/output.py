@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 if TYPE_CHECKING:
     from ..codecs.run_context import Progress
@@ -24,12 +24,10 @@ __all__ = [
 JSON_VERSION = 1
 
 
-def print_json(value: Mapping[str, Any]) -> None:
-    """One object on one line of standard output."""
-    print(
-        json.dumps({"version": JSON_VERSION, **value}, ensure_ascii=False, allow_nan=False),
-        flush=True,
-    )
+def print_json(value: Mapping[str, Any], *, stream: TextIO | None = None) -> None:
+    """One object on one line, on standard output unless told otherwise."""
+    text = json.dumps({"version": JSON_VERSION, **value}, ensure_ascii=False, allow_nan=False)
+    print(text, file=stream or sys.stdout, flush=True)
 
 
 def print_table(rows: Iterable[Sequence[Any]], headings: Sequence[str] | None = None) -> None:

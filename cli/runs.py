@@ -117,8 +117,8 @@ def run_jobs(
                 return ExitCode.INTERRUPTED
             continue
         if options.json:
-            # a result on standard output must not be mixed with the report about it
-            print_json(result) if job.output != "-" else print(result, file=sys.stderr)
+            # data on standard output must not be mixed with the report about it
+            print_json(result, stream=sys.stderr if job.output == "-" else sys.stdout)
         elif not options.quiet and job.output != "-":
             show(result)
     if not failures:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -21,6 +23,12 @@ __all__ = [
 
 def plugins_by_name(group: str) -> dict[str, list[EntryPoint]]:
     """The entry points of ``group`` by name; a name with several values is a conflict."""
+    return _found_on(tuple(sys.path), group)
+
+
+@lru_cache(maxsize=32)
+def _found_on(search_path: tuple[str, ...], group: str) -> dict[str, list[EntryPoint]]:
+    """Cached by search path: scanning every distribution takes milliseconds, too long for each file of a pipeline."""
     grouped: dict[str, dict[tuple[str, str], EntryPoint]] = {}
     for point in entry_points(group=group):
         # the same distribution can be found twice on sys.path (an editable install and its folder)

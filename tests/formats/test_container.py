@@ -211,9 +211,7 @@ def test_bytes_after_the_end_are_refused():
         ContainerReader(build([]) + b"x").index()
 
 
-@pytest.mark.parametrize(
-    ("offset", "message"), [(9, "needs a reader of container version 2"), (10, "features 0x0001")]
-)
+@pytest.mark.parametrize(("offset", "message"), [(9, "needs a reader of container version 2"), (10, "features 0x0001")])
 def test_newer_files_are_refused_with_advice(offset: int, message: str):
     from codeckit.formats.checksums import checksum64
 
