@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def unpack_tensors(payload: bytes, shapes: Sequence[tuple[int, ...]], *, bits: i
 
 def _read_bounds(
     payload: bytes, position: int, shape: tuple[int, ...], what: str
-) -> tuple[int, NDArray[np.floating], NDArray[np.floating], int]:
+) -> tuple[int, NDArray[np.floating[Any]], NDArray[np.floating[Any]], int]:
     if position >= len(payload):
         raise CorruptFile(f"{what}: it ends at byte {position}, before all bounds were read")
     axis = WHOLE if payload[position] == _WHOLE_BYTE else payload[position]
@@ -79,5 +79,5 @@ def _read_bounds(
     return axis, minimum, scale, end
 
 
-def _bound_type(axis: int) -> np.dtype[np.floating]:
+def _bound_type(axis: int) -> np.dtype[np.floating[Any]]:
     return np.dtype("<f4") if axis == WHOLE else np.dtype("<f2")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from ...formats.errors import Cancelled, InvalidParameter
 from .checkpoint import Checkpoint, fingerprint, load_checkpoint, save_checkpoint
-from .torch_runtime import choose_precision, torch_threads
+from .torch_runtime import choose_precision, torch_threads, use_channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..run_context import RunContext
-    from .torch_runtime import Precision
+    from .torch_runtime import Model, Precision
 
 __all__ = ["FitSettings", "fit", "learning_rate_factor", "padded_batch"]
 
@@ -44,14 +44,14 @@ class FitSettings:
 
 
 def fit(
-    make_model: Callable[[], nn.Module],
+    make_model: Callable[[], Model],
     pictures: NDArray[np.uint8],
     padded: tuple[int, int],
     settings: FitSettings,
     context: RunContext,
     *,
     identity: dict[str, object],
-) -> nn.Module:
+) -> Model:
     """Fit an autoencoding model to ``pictures``, uint8 [T, H, W, 3], and return it in evaluation mode.
 
     Pictures are extended to ``padded`` (height, width) by repeating their edges; the loss, the mean squared error,
@@ -63,12 +63,13 @@ def fit(
     device = context.torch_device()
     with torch_threads(context.threads):
         torch.manual_seed(settings.seed)
-        model = make_model().to(device).to(memory_format=torch.channels_last)
+        model = use_channels_last(make_model().to(device))
         run = _Run(model, pictures, padded, settings, context, device)
         run.identity = fingerprint(pictures, {**identity, **asdict(settings)})
         run.resume()
         run.train()
-    return model.eval()
+    model.eval()
+    return model
 
 
 def learning_rate_factor(progress: float) -> float:
@@ -194,14 +195,14 @@ class _Run:
         """Time left judged by a few passes that change nothing."""
         indices = self._order(0)[: self._batch]
         began = time.monotonic()
-        for _ in range(_PROBES + 1):
+        for number in range(_PROBES + 1):
             self._context.check_cancelled()
             loss = self._loss(indices)
             loss.backward()  # type: ignore[no-untyped-call]
             self._model.zero_grad(set_to_none=True)
             if self._device == "cuda":
                 torch.cuda.synchronize()
-            if _ == 0:
+            if number == 0:
                 began = time.monotonic()  # the first pass also sets the libraries up
         return (time.monotonic() - began) / _PROBES * (self._total - self._step)
 

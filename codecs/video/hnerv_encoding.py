@@ -121,7 +121,7 @@ def _fit(clip: Clip, header: ClipHeader, params: HNeRVParameters, context: RunCo
     settings = FitSettings(
         epochs=params.epochs, batch=params.batch, lr=params.lr, seed=params.seed, precision=params.precision
     )
-    model = fit(
+    return fit(
         lambda: HNeRV(header.structure, encoder_width=params.encoder_width),
         clip.pictures,
         header.structure.picture,
@@ -129,9 +129,6 @@ def _fit(clip: Clip, header: ClipHeader, params: HNeRVParameters, context: RunCo
         context,
         identity={"network": header.structure.as_json(), "encoder_width": params.encoder_width},
     )
-    if not isinstance(model, HNeRV):
-        raise TypeError("fit returned another model than it was given")
-    return model
 
 
 def _parameters(model: HNeRV) -> list[NDArray[np.float32]]:

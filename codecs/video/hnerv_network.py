@@ -96,7 +96,8 @@ class ConvNeXtBlock(nn.Module):
         # pixel-wise layers work on [N, H, W, C], which channels_last memory already is
         y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
         y = self.scale * self.project(F.gelu(self.expand(y)))
-        return x + y.permute(0, 3, 1, 2)
+        result: torch.Tensor = x + y.permute(0, 3, 1, 2)
+        return result
 
 
 class Decoder(nn.Module):
@@ -119,7 +120,8 @@ class Decoder(nn.Module):
         x = F.gelu(self.stem(embeddings))
         for stage, stride in zip(self.stages, self.strides, strict=True):
             x = F.gelu(F.pixel_shuffle(stage(x), stride))
-        return torch.tanh(self.head(x)) * 0.5 + 0.5
+        pictures: torch.Tensor = torch.tanh(self.head(x)) * 0.5 + 0.5
+        return pictures
 
 
 def parameter_shapes(structure: Structure) -> dict[str, tuple[int, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,8 +22,8 @@ class QuantisedTensor:
 
     symbols: NDArray[np.uint8]
     axis: int
-    minimum: NDArray[np.floating]
-    scale: NDArray[np.floating]
+    minimum: NDArray[np.floating[Any]]
+    scale: NDArray[np.floating[Any]]
 
 
 def quantise(values: NDArray[np.float32], bits: int) -> QuantisedTensor:

@@ -9,7 +9,7 @@ import torch
 
 from .hnerv_network import Decoder
 from .quantiser import dequantise
-from .torch_runtime import exact_float32, torch_threads
+from .torch_runtime import exact_float32, torch_threads, use_channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,7 +52,7 @@ class Reconstruction:
         names = [name for name, _ in decoder.named_parameters()]
         values = (torch.from_numpy(np.array(dequantise(tensor))) for tensor in parameters)
         decoder.load_state_dict(dict(zip(names, values, strict=True)), assign=True)
-        self._decoder = decoder.to(self.device).to(memory_format=torch.channels_last).eval()
+        self._decoder = use_channels_last(decoder.to(self.device)).eval()
 
     def __len__(self) -> int:
         return len(self._embeddings)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
+from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Precision", "choose_precision", "exact_float32", "torch_threads"]
+__all__ = ["Precision", "choose_precision", "exact_float32", "torch_threads", "use_channels_last"]
 
+Model = TypeVar("Model", bound=nn.Module)
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -51,3 +53,11 @@ def choose_precision(wanted: Precision, device: str) -> torch.dtype:
     if device == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.bfloat16 if torch.cpu.get_capabilities().get("avx512_bf16") else torch.float32
+
+
+def use_channels_last(model: Model) -> Model:
+    """Lay the weights of convolutions out for [N, H, W, C] memory, in place."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model
