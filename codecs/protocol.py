@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Codec", "DecodeReport", "EncodeReport", "Figure", "Selection"]
 
 Figure = int | float | str | None
-P = TypeVar("P")
+P = TypeVar("P", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

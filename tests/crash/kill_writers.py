@@ -1,7 +1,7 @@
 """Forks writers of one file and kills each at a random moment; prints what was seen as JSON.
 
-Run as ``python kill_writers.py TARGET KILLS``. A kill counts when it left a half-written temporary behind. The writers are
-forks of one process, so that two hundred of them take seconds.
+Run as ``python kill_writers.py TARGET KILLS``. A kill counts when it left a half-written temporary behind. The
+writers are forks of one process, so that two hundred of them take seconds.
 """
 
 from __future__ import annotations

@@ -12,12 +12,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from codeckit.formats.errors import OutputFailure
 from codeckit.formats.limits import DEFAULT_LIMITS
 from codeckit.formats.media import memory_sink, open_sink, open_source
 from codeckit.formats.media_audio import AudioTrack
 from codeckit.formats.media_properties import Colour, VideoProperties
-from numpy.typing import NDArray
 
 VFR = [0, 512, 700, 3000, 3300, 9000]
 

@@ -11,11 +11,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
 from codeckit.formats.errors import CorruptFile, InvalidParameter, LimitExceeded, UnsupportedInput
 from codeckit.formats.limits import DEFAULT_LIMITS, Limits
 from codeckit.formats.media import open_source
-from numpy.typing import NDArray
-from PIL import Image
 
 KR_KB = {1: (0.2126, 0.0722), 2: (0.299, 0.114), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 

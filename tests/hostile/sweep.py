@@ -1,8 +1,8 @@
 """Throws damaged versions of one file at the library, in a process whose memory is capped.
 
-Run as ``python sweep.py FILE MODE COUNT`` with MODE ``every`` (each truncation and each bit flip) or ``random`` (COUNT seeded
-mutations). Prints one JSON object: how many damaged files there were, which were accepted, which raised something other
-than CodecError, and the slowest in seconds of CPU time.
+Run as ``python sweep.py FILE MODE COUNT`` with MODE ``every`` (each truncation and each bit flip) or ``random``
+(COUNT seeded mutations). Prints one JSON object: how many damaged files there were, which were accepted or raised
+something other than CodecError, and the slowest in seconds of CPU time.
 """
 
 from __future__ import annotations
