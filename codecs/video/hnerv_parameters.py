@@ -112,7 +112,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "model_size": None,
         "encoder_width": 32,
         "epochs": 100,
-        "lr": 3e-3,
+        "lr": 2e-3,
         "precision": "auto",
     },
     "paper-0.35m": _paper(0.35),

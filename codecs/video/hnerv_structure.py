@@ -24,7 +24,8 @@ _MAX_STAGES = 8
 _MAX_WIDTH = 1 << 13
 _MAX_STRIDE = 16
 
-# Total strides from a whole UVG picture down to single pixels, largest stage first as published.
+# From a whole UVG picture down to single pixels, largest stage first as published. Small pictures get three stages:
+# they learn faster, and a short fit is less likely to stay with the mean picture.
 _STRIDES = (
     (5, 4, 4, 3, 2),
     (5, 4, 3, 3, 2),
@@ -34,16 +35,17 @@ _STRIDES = (
     (5, 4, 2, 2, 2),
     (5, 3, 2, 2, 2),
     (4, 3, 2, 2, 2),
-    (5, 4, 2, 2),
-    (4, 4, 2, 2),
-    (5, 3, 2, 2),
-    (4, 3, 2, 2),
-    (5, 2, 2, 2),
-    (4, 2, 2, 2),
-    (5, 2, 2),
-    (4, 2, 2),
-    (3, 2, 2),
-    (2, 2, 2),
+    (5, 4, 4),
+    (4, 4, 4),
+    (5, 4, 3),
+    (4, 4, 3),
+    (5, 4, 2),
+    (4, 4, 2),
+    (4, 3, 2),
+    (5, 4),
+    (4, 4),
+    (4, 3),
+    (4, 2),
     (2, 2),
     (2,),
 )

@@ -1,7 +1,7 @@
 """Reading a clip into memory at the size a network is to learn: cut to range, cropped, resized.
 
 A size of another shape than the picture's cuts the largest centred window of that shape first. Whole-number reductions
-average blocks (box filter); every other change of size is bicubic with anti-aliasing. Both are Pillow's, rounded to
+average blocks; every other change of size is bicubic with anti-aliasing. Both are Pillow's, rounded to
 8 bits, so the pictures can be reproduced independently.
 """
 
@@ -125,9 +125,11 @@ def resized(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.u
     if whole and factor == 1:
         left, top = int(window[0]), int(window[1])
         return np.ascontiguousarray(picture[top : top + height, left : left + width])
-    method = Image.Resampling.BOX if whole else Image.Resampling.BICUBIC
-    image = Image.fromarray(picture).resize((width, height), method, box=window)
-    return np.asarray(image)
+    image = Image.fromarray(picture)
+    if whole and factor > 1:
+        left, top, right, bottom = (int(edge) for edge in window)
+        return np.asarray(image.reduce(int(factor), box=(left, top, right, bottom)))
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=window))
 
 
 def _with_first(source: VideoSource, start: int, stop: int | None) -> Iterator[TimedFrame]:
