@@ -104,7 +104,7 @@ class NpySink(VideoSink):
         header = io.BytesIO()
         # NumPy pads the header to a multiple of 64 bytes and leaves room for the first axis to grow
         description = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(header, description)  # type: ignore[no-untyped-call]
+        np.lib.format.write_array_header_1_0(header, description)
         if len(header.getvalue()) != self._HEADER_BYTES:
             raise InvalidParameter(f"the shape {shape} does not fit a .npy header of {self._HEADER_BYTES} bytes")
         self._file.stream.seek(0)

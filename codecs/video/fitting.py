@@ -173,7 +173,7 @@ class _Run:
         for group in self._optimiser.param_groups:
             group["lr"] = self._settings.lr * factor
         loss = self._loss(indices)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         self._step += 1
@@ -198,7 +198,7 @@ class _Run:
         for number in range(_PROBES + 1):
             self._context.check_cancelled()
             loss = self._loss(indices)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self._model.zero_grad(set_to_none=True)
             if self._device == "cuda":
                 torch.cuda.synchronize()
