@@ -56,6 +56,7 @@ def main(arguments: list[str]) -> int:
             ("raw RGB frames", format_size(originals.nbytes)),
             ("encoded file", f"{format_size(written.output_bytes)}  {encoded}"),
             ("smaller by", f"{originals.nbytes / written.output_bytes:.0f}x"),
+            ("of it sound", format_size(int(written.figures["audio_bytes"] or 0))),
             ("rate", f"{written.figures['bpp']:.4f} bits per pixel, from all bytes of the file"),
             ("quality", f"{mean_psnr(originals, frames):.2f} dB PSNR, measured on the decoded file"),
             ("encode time", f"{written.seconds:.1f} s on {written.device}"),
