@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from .frequency_table import PRECISION as PRECISION
     from .frequency_table import FrequencyTable as FrequencyTable
     from .frequency_table import normalise_counts as normalise_counts
+    from .lanes import decode_lane_list as decode_lane_list
+    from .lanes import decode_lanes as decode_lanes
+    from .lanes import encode_lanes as encode_lanes
     from .parametric_tables import SCALE_COUNT as SCALE_COUNT
     from .parametric_tables import parametric_table as parametric_table
     from .parametric_tables import scale_of_index as scale_of_index
@@ -29,6 +32,9 @@ _MODULE_OF_NAME = {
     "PRECISION": "frequency_table",
     "FrequencyTable": "frequency_table",
     "normalise_counts": "frequency_table",
+    "decode_lane_list": "lanes",
+    "decode_lanes": "lanes",
+    "encode_lanes": "lanes",
     "SCALE_COUNT": "parametric_tables",
     "parametric_table": "parametric_tables",
     "scale_tables": "parametric_tables",

@@ -6,11 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from codeckit.entropy import FrequencyTable, normalise_counts
 from codeckit.entropy.frequency_table import TOTAL
 from codeckit.formats.errors import CorruptFile, InvalidParameter
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 counts_lists = st.lists(st.one_of(st.integers(0, 3), st.integers(0, 1 << 40), st.just(0)), min_size=1, max_size=300)
 

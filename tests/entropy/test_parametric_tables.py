@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+
 from codeckit.entropy import SCALE_COUNT, parametric_table, scale_of_index, scale_tables
 from codeckit.formats.errors import InvalidParameter
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from codeckit.entropy import (
     AnsDecoder,
     AnsEncoder,
@@ -19,8 +22,6 @@ from codeckit.entropy.frequency_table import TOTAL
 from codeckit.entropy.oracle import ans_decode, ans_encode, range_decode, range_encode
 from codeckit.entropy.streams import read_stream
 from codeckit.formats.errors import CorruptFile, InvalidParameter
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 CODERS = [(AnsEncoder, AnsDecoder), (RangeEncoder, RangeDecoder)]
 ORACLES = {AnsEncoder: (ans_encode, ans_decode), RangeEncoder: (range_encode, range_decode)}

@@ -1,0 +1,333 @@
+"""Lane blocks: many independent ANS streams, coded side by side.
+
+One bitstream, several decoders. ``backend="constriction"`` is the reference, ``"native"`` runs
+compiled loops on all cores, ``"triton"`` runs on a CUDA device; all of them write and read the
+same bytes. ``"auto"`` takes the device the data is on.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..formats.errors import InvalidParameter
+from .escapes import pack_escapes
+from .lane_block import (
+    DEFAULT_MAX_SYMBOLS,
+    MAX_LANE_SYMBOLS,
+    MAX_LANES,
+    MAX_TABLES,
+    LaneBlock,
+    LaneClasses,
+    single_class,
+)
+from .lane_codes import plan_codes, values_of_block
+from .lane_slots import slots_of_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from numpy.typing import ArrayLike, NDArray
+
+    from .frequency_table import FrequencyTable
+
+__all__ = ["Backend", "decode_lane_list", "decode_lanes", "encode_lanes"]
+
+Backend = Literal["auto", "constriction", "native", "triton"]
+
+_BATCH_SYMBOLS = 1 << 20
+
+
+def encode_lanes(
+    values: NDArray[Any] | torch.Tensor | Sequence[ArrayLike],
+    tables: Sequence[FrequencyTable],
+    *,
+    classes: ArrayLike | None = None,
+    group_size: int | None = None,
+    tables_inside: bool = True,
+    backend: Backend = "auto",
+    threads: int | None = None,
+) -> bytes:
+    """Encode lanes of integers into one lane block.
+
+    Args:
+        values: integers [lanes, symbols], or one flat array for each lane. Values outside their
+            table's range escape. A CUDA tensor is encoded on its device.
+        tables: at most 4,096 of them.
+        classes: which table each lane uses, [lanes]; or each group of each lane, [lanes, groups];
+            or each group of every lane, [1, groups]. ``None`` when there is just one table.
+        group_size: symbols per group, when ``classes`` has two axes.
+        tables_inside: whether the block carries its tables. If not, the decoder must be given them.
+        backend: see the module; every backend writes the same bytes.
+        threads: at most this many threads; default: as many as there are usable cores.
+
+    Returns:
+        The block, about 35 bits a lane above the ideal code length.
+
+    Raises:
+        InvalidParameter: values, tables or classes do not fit together.
+        DeviceUnavailable: ``backend="triton"`` without a CUDA device.
+    """
+    tables = tuple(tables)
+    if not 1 <= len(tables) <= MAX_TABLES:
+        raise InvalidParameter(f"a lane block takes 1 to {MAX_TABLES} tables, got {len(tables)}")
+    if backend == "triton" or (backend == "auto" and getattr(values, "is_cuda", False)):
+        from . import lanes_triton
+
+        tensor = lanes_triton.as_device_tensor(values)
+        counts = np.full(tensor.shape[0], tensor.shape[1], np.int64)
+        chosen = _lane_classes(classes, group_size, counts, len(tables))
+        return lanes_triton.encode_tensor(tensor, tables, chosen, tables_inside)
+    flat, counts = _flatten(values)
+    chosen = _lane_classes(classes, group_size, counts, len(tables))
+    workers = _thread_count(threads) if _resolve(backend) == "native" else 1
+    edges = _batches(counts)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+
+    def encode_batch(first: int, last: int) -> _EncodedLanes:
+        part = LaneClasses(numbers=chosen.numbers, offsets=chosen.offsets[first:last], group_size=chosen.group_size)
+        slots, escapes = slots_of_values(flat[ends[first] : ends[last]], counts[first:last], part, tables)
+        encoder = _module(backend).encode
+        words, sizes = encoder(slots, counts[first:last], part, tables)
+        return words, sizes, escapes
+
+    if workers > 1 and len(edges) > 2:
+        with ThreadPoolExecutor(workers) as pool:
+            parts = list(pool.map(encode_batch, edges[:-1], edges[1:]))
+    else:
+        parts = [encode_batch(first, last) for first, last in pairwise(edges)]
+    return _assemble(parts, counts, chosen, tables, tables_inside)
+
+
+def decode_lanes(
+    data: bytes | memoryview,
+    *,
+    tables: Sequence[FrequencyTable] | None = None,
+    lanes: ArrayLike | slice | None = None,
+    backend: Backend = "auto",
+    threads: int | None = None,
+    max_symbols: int = DEFAULT_MAX_SYMBOLS,
+) -> NDArray[Any]:
+    """Decode lanes that all have the same number of symbols.
+
+    Args:
+        data: one block, as :func:`encode_lanes` wrote it.
+        tables: the tables, if the block was written without them.
+        lanes: which lanes, as numbers in any order or as a slice; default: all.
+        backend: see the module; every backend returns the same integers.
+        threads: at most this many threads; default: as many as there are usable cores.
+        max_symbols: the most symbols the block may promise.
+
+    Returns:
+        [lanes, symbols], in the first of uint8, int8, uint16 and int16 that holds every table's
+        range; int64 where none does or where the block holds escapes.
+
+    Raises:
+        CorruptFile: the block is malformed; the message names the lane where there is one.
+        LimitExceeded: the block promises more than ``max_symbols``.
+        InvalidParameter: the lanes differ in length (use :func:`decode_lane_list`).
+        DeviceUnavailable: ``backend="triton"`` without a CUDA device.
+    """
+    block = LaneBlock.from_bytes(data, tables=tables, max_symbols=max_symbols)
+    chosen = _lane_numbers(block, lanes)
+    counts = block.symbol_counts[chosen]
+    if counts.size and (counts != counts[0]).any():
+        raise InvalidParameter(
+            f"the lanes have {int(counts.min())} to {int(counts.max())} symbols; use decode_lane_list"
+        )
+    values = _decode(block, chosen, backend, threads)
+    return values.reshape(chosen.size, int(counts[0]) if counts.size else 0)
+
+
+def decode_lane_list(
+    data: bytes | memoryview,
+    *,
+    tables: Sequence[FrequencyTable] | None = None,
+    lanes: ArrayLike | slice | None = None,
+    backend: Backend = "auto",
+    threads: int | None = None,
+    max_symbols: int = DEFAULT_MAX_SYMBOLS,
+) -> list[NDArray[Any]]:
+    """Like :func:`decode_lanes` for lanes of any lengths: one flat array for each."""
+    block = LaneBlock.from_bytes(data, tables=tables, max_symbols=max_symbols)
+    chosen = _lane_numbers(block, lanes)
+    values = _decode(block, chosen, backend, threads)
+    return np.split(values, np.cumsum(block.symbol_counts[chosen])[:-1]) if chosen.size else []
+
+
+_EncodedLanes = tuple["NDArray[np.uint32]", "NDArray[np.int64]", "list[NDArray[np.int64] | None]"]
+
+
+def _decode(block: LaneBlock, lanes: NDArray[np.int64], backend: Backend, threads: int | None) -> NDArray[Any]:
+    plan = plan_codes(block.tables)
+    codes = _module(backend).decode(block, lanes, plan, _thread_count(threads))
+    return values_of_block(block, lanes, codes, plan)
+
+
+def _module(backend: Backend) -> Any:
+    # Imported here because each of them pulls in a compiler or a coder.
+    name = _resolve(backend)
+    if name == "native":
+        from . import lanes_numba
+
+        return lanes_numba
+    if name == "triton":
+        from . import lanes_triton
+
+        return lanes_triton
+    from . import lanes_constriction
+
+    return lanes_constriction
+
+
+def _resolve(backend: Backend) -> str:
+    if backend not in ("auto", "constriction", "native", "triton"):
+        raise InvalidParameter(f"unknown backend {backend!r}; known: auto, constriction, native, triton")
+    if backend == "triton":
+        from .lanes_triton import triton_device
+
+        triton_device()
+    return "native" if backend == "auto" else backend
+
+
+def _thread_count(threads: int | None) -> int:
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads < 1:
+        raise InvalidParameter(f"threads must be at least 1, got {threads}")
+    return threads
+
+
+def _is_tensor(values: object) -> bool:
+    return type(values).__module__.partition(".")[0] == "torch"
+
+
+def _flatten(values: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """All values one after the other, and the number in each lane."""
+    if _is_tensor(values):
+        values = values.detach().cpu().numpy()
+    if isinstance(values, np.ndarray):
+        if values.ndim != 2:
+            raise InvalidParameter(f"values must be [lanes, symbols] or a list of lanes, got {values.shape}")
+        counts = np.full(values.shape[0], values.shape[1], np.int64)
+        flat = values.reshape(-1)
+    else:
+        parts = [np.asarray(part) for part in values]
+        if any(part.ndim != 1 for part in parts):
+            raise InvalidParameter("each lane must be a flat array")
+        counts = np.array([part.size for part in parts], np.int64)
+        filled = [part for part in parts if part.size]
+        flat = np.concatenate(filled) if filled else np.zeros(0, np.int64)
+    if flat.size and flat.dtype.kind not in "iu":
+        raise InvalidParameter(f"values must be integers, got {flat.dtype}")
+    if counts.size > MAX_LANES or int(counts.max(initial=0)) > MAX_LANE_SYMBOLS:
+        raise InvalidParameter(
+            f"{counts.size} lanes of up to {int(counts.max())} symbols; at most {MAX_LANES} and 2**31 - 1"
+        )
+    return flat, counts
+
+
+def _lane_classes(
+    classes: ArrayLike | None, group_size: int | None, counts: NDArray[np.int64], table_count: int
+) -> LaneClasses:
+    if classes is None:
+        if table_count != 1:
+            raise InvalidParameter(f"{table_count} tables need classes")
+        return single_class(counts)
+    numbers = np.asarray(classes)
+    lanes = counts.size
+    if numbers.dtype.kind not in "iu" or numbers.ndim not in (1, 2):
+        raise InvalidParameter(f"classes must be integers [lanes] or [lanes, groups], got {numbers.shape}")
+    if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < table_count:
+        raise InvalidParameter(
+            f"classes hold {int(numbers.min())}..{int(numbers.max())}, there are {table_count} tables"
+        )
+    longest = int(counts.max(initial=0))
+    if numbers.ndim == 1:
+        if group_size is not None or numbers.size != lanes:
+            raise InvalidParameter(
+                f"classes with one axis hold one number for each of the {lanes} lanes, got {numbers.size}; "
+                f"group_size needs classes [lanes, groups] or [1, groups]"
+            )
+        numbers, group_size = numbers[:, None], max(longest, 1)
+    if group_size is None or not 1 <= group_size <= MAX_LANE_SYMBOLS:
+        raise InvalidParameter(f"classes with two axes need a group_size of at least 1, got {group_size}")
+    needed = -(-longest // group_size)
+    if numbers.shape[0] not in (1, lanes) or numbers.shape[1] < needed:
+        raise InvalidParameter(
+            f"{lanes} lanes of up to {longest} symbols in groups of {group_size} need classes "
+            f"[{lanes}, {needed}] or [1, {needed}], got {list(numbers.shape)}"
+        )
+    if not numbers.any():
+        return single_class(counts)
+    if numbers.shape[0] == 1:
+        row = numbers[0, :needed].astype(np.uint16)
+        return LaneClasses(numbers=row, offsets=np.zeros(lanes, np.int64), group_size=group_size)
+    groups = -(-counts // group_size)
+    used = np.arange(numbers.shape[1]) < groups[:, None]
+    return LaneClasses(
+        numbers=numbers[used].astype(np.uint16), offsets=np.cumsum(groups) - groups, group_size=group_size
+    )
+
+
+def _lane_numbers(block: LaneBlock, lanes: ArrayLike | slice | None) -> NDArray[np.int64]:
+    everything = np.arange(block.lanes)
+    if lanes is None:
+        return everything
+    if isinstance(lanes, slice):
+        return everything[lanes]
+    numbers = np.atleast_1d(np.asarray(lanes))
+    if numbers.size == 0:
+        return np.zeros(0, np.int64)
+    if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
+        raise InvalidParameter(f"lanes must be lane numbers or a slice, got {numbers.dtype} {numbers.shape}")
+    if int(numbers.min()) < 0 or int(numbers.max()) >= block.lanes:
+        raise InvalidParameter(
+            f"lanes {int(numbers.min())}..{int(numbers.max())} asked for, the block has {block.lanes}"
+        )
+    return numbers.astype(np.int64)
+
+
+def _batches(counts: NDArray[np.int64]) -> list[int]:
+    """Edges of batches of lanes, multiples of four, of about a million symbols each."""
+    if counts.size == 0:
+        return [0]
+    quads = np.add.reduceat(counts, np.arange(0, counts.size, 4))
+    number = np.cumsum(quads) // _BATCH_SYMBOLS
+    cuts = np.flatnonzero(np.diff(number)) + 1
+    return [0, *(4 * cuts).tolist(), counts.size]
+
+
+def _assemble(
+    parts: list[_EncodedLanes],
+    counts: NDArray[np.int64],
+    classes: LaneClasses,
+    tables: tuple[FrequencyTable, ...],
+    tables_inside: bool,
+) -> bytes:
+    words = [part[0] for part in parts]
+    sizes = [part[1] for part in parts]
+    codes = [lane for part in parts for lane in part[2]]
+    escape_counts = np.array([0 if lane is None else lane.size for lane in codes], np.int64)
+    sections = [b"" if lane is None else pack_escapes(lane) for lane in codes]
+    return LaneBlock(
+        tables=tables,
+        classes=classes,
+        symbol_counts=counts,
+        word_offsets=_edges(np.concatenate([np.zeros(0, np.int64), *sizes])),
+        words=np.concatenate([np.zeros(0, np.uint32), *words]),
+        escape_counts=escape_counts,
+        escape_offsets=_edges(np.array([len(section) for section in sections], np.int64)),
+        escapes=memoryview(b"".join(sections)),
+        tables_inside=tables_inside,
+    ).to_bytes()
+
+
+def _edges(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    edges: NDArray[np.int64] = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return edges

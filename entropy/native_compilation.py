@@ -1,0 +1,41 @@
+"""How the native kernels are compiled: on first use, kept on disk, running without the lock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+__all__ = ["compiled", "high_product", "inlined"]
+
+inlined = njit(error_model="numpy")
+"""For helpers of kernels; LLVM inlines them."""
+
+
+def compiled(function: Any) -> Any:
+    """Compile at the first call with each combination of types, for good where a cache can be kept.
+
+    Compiled functions release the interpreter lock. In an installation where neither the package
+    folder nor the user's cache folder can be written, each process compiles anew (seconds);
+    ``NUMBA_CACHE_DIR`` names a folder to use instead.
+    """
+    try:
+        return njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        return njit(nogil=True, error_model="numpy")(function)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def high_product(typing_context: Any, left: Any, right: Any) -> Any:
+    """The upper 64 bits of the 128-bit product of two uint64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(builder.zext(arguments[0], wide), builder.zext(arguments[1], wide))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), generate
