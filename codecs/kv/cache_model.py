@@ -1,0 +1,76 @@
+"""The statistical model of a cache: per part a mean, a transform, scales and a predictor from what was decoded before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .cache import LayerTable
+
+__all__ = ["MAGNITUDES", "CacheModel", "PartModel", "Predictor", "history_layers", "history_size"]
+
+MAGNITUDES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictor:
+    """A linear predictor of rank at most ``rank``: ``history @ down @ up``.
+
+    ``down`` is float32 [inputs, rank] and ``up`` float32 [rank, channels]. Inputs are the decoded coefficients of
+    the layers of :func:`history_layers`, nearest first, then those of the earlier parts of the same layer.
+    """
+
+    down: NDArray[np.float32]
+    up: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartModel:
+    """One part of one layer.
+
+    Coefficients are ``(x - mean) @ analysis`` per head, and ``x = coefficients @ synthesis + mean``. ``mean`` is
+    [heads, width], ``analysis`` and ``synthesis`` [heads, width, width]; ``scales`` int16 [heads, width] are the
+    standard deviations of the prediction errors in sixths of an octave.
+    """
+
+    mean: NDArray[np.float32]
+    analysis: NDArray[np.float32]
+    synthesis: NDArray[np.float32]
+    scales: NDArray[np.int16]
+    predictor: Predictor | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheModel:
+    """The model of every part, and what they share.
+
+    ``reach`` is how many earlier layers a predictor sees; ``intra_every`` > 0 makes every such layer independent of
+    its predecessors, which bounds what random access has to read. ``shifts`` [classes, 4] are how far, in steps,
+    symbols of magnitude 0, 1, 2 and more are reconstructed towards zero.
+    """
+
+    parts: tuple[tuple[PartModel, ...], ...]
+    reach: int
+    intra_every: int
+    shifts: NDArray[np.float32]
+
+
+def history_layers(layer: int, *, reach: int, intra_every: int) -> list[int]:
+    """The earlier layers that predict ``layer``, nearest first."""
+    first = layer - layer % intra_every if intra_every else 0
+    return list(range(layer - 1, max(first, layer - reach) - 1, -1))
+
+
+def history_size(
+    layers: tuple[LayerTable, ...], layer: int, part: int, *, reach: int, intra_every: int
+) -> int:
+    """How many inputs the predictor of ``part`` of ``layer`` has."""
+    earlier = sum(
+        layers[number].channels for number in history_layers(layer, reach=reach, intra_every=intra_every)
+    )
+    return earlier + sum(item.channels for item in layers[layer].parts[:part])

@@ -1,0 +1,56 @@
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
+"""Quantising coefficients around their predictions, and putting them back; compiled loops.
+
+Encoder and decoder share the reconstruction, so that both follow the same closed loop.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...entropy.native_compilation import compiled
+
+__all__ = ["dequantise", "quantise"]
+
+
+@compiled
+def quantise(coefficients, predictions, classes, steps, shifts, symbols):
+    """Fill ``symbols`` and turn ``predictions`` into reconstructions, in place.
+
+    ``coefficients``, ``predictions``, ``classes``, ``symbols`` are [tokens, heads, width]; ``steps`` [heads, tokens];
+    ``shifts`` [classes, 4].
+    """
+    tokens, heads, width = coefficients.shape
+    for token in range(tokens):
+        for head in range(heads):
+            step = steps[head, token]
+            inverse = np.float32(1.0) / step
+            for channel in range(width):
+                error = coefficients[token, head, channel] - predictions[token, head, channel]
+                symbol = np.rint(error * inverse)
+                magnitude = abs(symbol)
+                shift = shifts[classes[token, head, channel], int(min(magnitude, np.float32(3.0)))]
+                value = magnitude - shift
+                if symbol < 0:
+                    value = -value
+                symbols[token, head, channel] = np.int32(symbol)
+                if magnitude > 0:
+                    predictions[token, head, channel] += value * step
+
+
+@compiled
+def dequantise(symbols, classes, steps, shifts, predictions):
+    """Turn ``predictions`` [tokens, heads, width] into reconstructions, in place."""
+    tokens, heads, width = symbols.shape
+    for token in range(tokens):
+        for head in range(heads):
+            step = steps[head, token]
+            for channel in range(width):
+                symbol = np.float32(symbols[token, head, channel])
+                if symbol != 0:
+                    magnitude = abs(symbol)
+                    shift = shifts[classes[token, head, channel], int(min(magnitude, np.float32(3.0)))]
+                    value = magnitude - shift
+                    if symbol < 0:
+                        value = -value
+                    predictions[token, head, channel] += value * step
