@@ -1,0 +1,248 @@
+"""The codec ``text``: lossless files from any bytes, by context mixing with a trained byte model."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from ...formats.errors import CorruptFile, InvalidParameter, NumericProfileMismatch
+from ...formats.header import Header
+
+if TYPE_CHECKING:
+    from ...formats.byte_streams import ByteSink, ByteSource
+    from ...formats.canonical_json import JsonObject, JsonValue
+    from ...formats.reader import ContainerReader
+    from ...formats.writer import ContainerWriter
+    from ..protocol import Figure, Selection
+    from ..run_context import RunContext
+    from .byte_model import ByteModel
+
+__all__ = ["NUMERIC_PROFILE", "TextCodec", "TextParams", "TextView"]
+
+NUMERIC_PROFILE = "text-mixing-1"
+_BLOCK_TYPE = "TBLK"
+_KIB = 1 << 10
+_MIB = 1 << 20
+# A block in flight holds its context table (256 MiB for max); more than this many would break the memory bound.
+_MOST_THREADS = {"fast": 16, "balanced": 4, "max": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextParams:
+    """Settings of the text codec."""
+
+    preset: Literal["fast", "balanced", "max"] = field(
+        default="balanced", metadata={"help": "how much time to spend for how small a file"}
+    )
+    block_kib: int = field(
+        default=2048, metadata={"help": "block size in KiB: smaller for finer random access, larger for smaller files"}
+    )
+    model: bool = field(default=False, metadata={"help": "start text blocks from the shipped byte model"})
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.block_kib <= 16 * _KIB:
+            raise InvalidParameter(f"block_kib={self.block_kib} is not within 16..16384")
+
+
+class TextCodec:
+    """Lossless compression of any bytes, made for text; see docs/text.md for the bitstream."""
+
+    id: ClassVar[str] = "text"
+    kind: ClassVar[str] = "bytes"
+    summary: ClassVar[str] = "lossless text (any bytes): context mixing with a trained byte model"
+    lossless: ClassVar[bool] = True
+    bitstream_version: ClassVar[int] = 1
+    Params: ClassVar[type] = TextParams
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "fast": {"preset": "fast"},
+        "balanced": {"preset": "balanced"},
+        "max": {"preset": "max"},
+    }
+    default_preset: ClassVar[str] = "balanced"
+    chunk_types: ClassVar[frozenset[str]] = frozenset({_BLOCK_TYPE})
+    axes: ClassVar[frozenset[str]] = frozenset({"range"})
+
+    def encode(
+        self, source: ByteSource, sink: ContainerWriter, params: TextParams, *, context: RunContext
+    ) -> Mapping[str, Figure]:
+        """Code the source segment by segment; a segment is at most 64 MiB, so memory stays bounded."""
+        # Numba takes a third of a second to load, so only coding imports it.
+        from .block_coding import needs_model
+        from .byte_model import load_byte_model
+        from .presets import preset_by_name
+        from .segment_coding import SEGMENT_BYTES, encode_segment
+
+        preset = preset_by_name(params.preset)
+        model = load_byte_model() if params.model and preset.uses_memory else None
+        block_bytes = params.block_kib * _KIB
+        threads = _threads(context, params.preset)
+        position = 0
+        data = source.read(SEGMENT_BYTES)
+        following = source.read(SEGMENT_BYTES) if len(data) == SEGMENT_BYTES else b""
+        first = True
+        while first or data:
+            report = partial(_report, context, position)
+            blocks = encode_segment(data, preset, block_bytes, model, threads, report)
+            if first:
+                # Small files keep the 64 digits of the model's hash only if a block needs them.
+                used = bool(following) or any(needs_model(block.payload) for block in blocks)
+                size = None if following else len(data)
+                sink.write_header(_header(params, model if used else None, size))
+                first = False
+            for block in blocks:
+                span = (position, position + block.size)
+                sink.write_chunk(_BLOCK_TYPE, block.payload, span=span, decoded_size=block.size)
+                position += block.size
+            data = following
+            following = source.read(SEGMENT_BYTES) if len(data) == SEGMENT_BYTES else b""
+        return {"threads": threads}
+
+    def rate_figures(self, header: Header, output_bytes: int) -> Mapping[str, Figure]:
+        """Bits per byte of the whole file, where the header knows the input's size (inputs up to 64 MiB)."""
+        size = header.parameters.get("bytes")
+        if not isinstance(size, int) or size < 1:
+            return {}
+        return {"bits_per_byte": output_bytes * 8 / size}
+
+    def decode(
+        self,
+        source: ContainerReader,
+        sink: ByteSink,
+        *,
+        context: RunContext,
+        selection: Selection | None = None,
+    ) -> Mapping[str, Figure]:
+        """Write the file's bytes, or those of the selected ``range``, to ``sink``."""
+        model = _model_of(source.header)
+        threads = _threads(context, str(source.header.parameters.get("preset")))
+        if selection is not None:
+            view = TextView(source, model)
+            start, stop = selection.range_of("range", view.size_bytes)
+            for piece in view.pieces(start, stop):
+                context.check_cancelled()
+                sink.write(piece)
+            return {}
+        position = 0
+        for data in _decoded_blocks(source, model, threads):
+            sink.write(data)
+            position += len(data)
+            source.limits.check("max_output_bytes", position, "the decoded text")
+            context.report("decode", position, None, unit="bytes")
+        return {}
+
+    def open(self, source: ContainerReader, *, context: RunContext) -> TextView:
+        """A view with random access to byte ranges."""
+        return TextView(source, _model_of(source.header))
+
+    def describe(self, header: Header) -> Mapping[str, JsonValue]:
+        """Preset, block size and whether the byte model is needed."""
+        return {**header.parameters, "needs_byte_model": bool(header.weights)}
+
+
+class TextView:
+    """Random access to an encoded text: ``size_bytes`` and ``read(start, stop)``; only touched blocks are decoded."""
+
+    def __init__(self, source: ContainerReader, model: ByteModel | None) -> None:
+        self._source = source
+        self._model = model
+        self._entries = [entry for entry in source.index() if entry.type == _BLOCK_TYPE]
+        position = 0
+        for entry in self._entries:
+            if len(entry.span) != 2 or entry.span[0] != position or entry.span[1] <= position:
+                raise CorruptFile(f"index entry {entry.sequence}: span {entry.span} does not follow byte {position:,}")
+            position = entry.span[1]
+        self._size = position
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the whole text."""
+        return self._size
+
+    def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        """The bytes of the half-open range ``start`` to ``stop`` (None: the end).
+
+        Raises:
+            InvalidParameter: the range is not within the text.
+        """
+        end = self._size if stop is None else stop
+        if not 0 <= start <= end <= self._size:
+            raise InvalidParameter(f"range {start}:{end} is not within 0:{self._size}")
+        return b"".join(self.pieces(start, end))
+
+    def pieces(self, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes from ``start`` to ``stop``, one piece per block touched."""
+        for entry in self._entries:
+            first, last = entry.span
+            if last <= start or first >= stop:
+                continue
+            chunk = self._source.read_chunk(entry)
+            where = f"block at byte {entry.offset}"
+            if chunk.decoded_size != last - first:
+                raise CorruptFile(f"{where}: {chunk.decoded_size:,} bytes promised, the index says {last - first:,}")
+            data = _decode(chunk.payload, chunk.decoded_size, self._model, where)
+            yield data[max(0, start - first) : stop - first]
+
+
+def _header(params: TextParams, model: ByteModel | None, size: int | None) -> Header:
+    parameters: JsonObject = {"preset": params.preset}
+    if size is not None:
+        parameters["bytes"] = size
+    return Header(
+        codec=TextCodec.id,
+        bitstream=TextCodec.bitstream_version,
+        parameters=parameters,
+        profile=NUMERIC_PROFILE,
+        weights=(model.sha256,) if model is not None else (),
+    )
+
+
+def _model_of(header: Header) -> ByteModel | None:
+    if header.profile != NUMERIC_PROFILE:
+        raise NumericProfileMismatch(
+            f"the file needs the numeric profile {header.profile!r}, this reader has {NUMERIC_PROFILE!r}; "
+            "install the codeckit version that wrote it"
+        )
+    if not header.weights:
+        return None
+    from .byte_model import require_model
+
+    if len(header.weights) != 1:
+        raise CorruptFile(f"header: {len(header.weights)} weight digests, the text codec uses one")
+    return require_model(header.weights[0])
+
+
+def _report(context: RunContext, position: int, done: int) -> None:
+    context.report("encode", position + done, None, unit="bytes")
+
+
+def _threads(context: RunContext, preset: str) -> int:
+    asked = context.threads or os.cpu_count() or 1
+    return min(asked, _MOST_THREADS.get(preset, 2))
+
+
+def _decode(payload: bytes, size: int, model: ByteModel | None, where: str) -> bytes:
+    from .block_coding import MAX_BLOCK_BYTES, decode_block
+
+    if not 0 < size <= MAX_BLOCK_BYTES:
+        raise CorruptFile(f"{where}: promises {size:,} bytes, a block holds 1 to {MAX_BLOCK_BYTES:,}")
+    return decode_block(payload, size, model, where)
+
+
+def _decoded_blocks(source: ContainerReader, model: ByteModel | None, threads: int) -> Iterator[bytes]:
+    """Decode blocks in file order, up to ``threads`` at once."""
+    pending: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(max_workers=threads) as executor:
+        for chunk in source.chunks():
+            if chunk.type != _BLOCK_TYPE:
+                continue
+            where = f"block at byte {chunk.offset}"
+            pending.append(executor.submit(_decode, chunk.payload, chunk.decoded_size, model, where))
+            if len(pending) >= threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
