@@ -7,6 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INPUT ?=
 
+# torch's threads otherwise spin for long at each barrier, see docs/decisions.md
+export GOMP_SPINCOUNT ?= 10000
+
 .PHONY: demo test install lint types tests smoke clean
 
 install: $(VENV)/.installed

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does: tests share the machine
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 THIRD_PARTY = REPOSITORY / "tests" / "packaging" / "third_party"
 
