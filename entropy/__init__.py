@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .lanes import decode_lane_list as decode_lane_list
     from .lanes import decode_lanes as decode_lanes
     from .lanes import encode_lanes as encode_lanes
+    from .numeric_profile import NumericProfile as NumericProfile
+    from .numeric_profile import require_profile as require_profile
     from .parametric_tables import SCALE_COUNT as SCALE_COUNT
     from .parametric_tables import parametric_table as parametric_table
     from .parametric_tables import scale_of_index as scale_of_index
@@ -35,6 +37,8 @@ _MODULE_OF_NAME = {
     "decode_lane_list": "lanes",
     "decode_lanes": "lanes",
     "encode_lanes": "lanes",
+    "NumericProfile": "numeric_profile",
+    "require_profile": "numeric_profile",
     "SCALE_COUNT": "parametric_tables",
     "parametric_table": "parametric_tables",
     "scale_tables": "parametric_tables",

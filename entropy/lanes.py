@@ -281,9 +281,9 @@ def _lane_numbers(block: LaneBlock, lanes: ArrayLike | slice | None) -> NDArray[
         return everything
     if isinstance(lanes, slice):
         return everything[lanes]
-    numbers = np.atleast_1d(np.asarray(lanes))
+    numbers: NDArray[Any] = np.atleast_1d(np.asarray(lanes))
     if numbers.size == 0:
-        return np.zeros(0, np.int64)
+        return everything[:0]
     if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
         raise InvalidParameter(f"lanes must be lane numbers or a slice, got {numbers.dtype} {numbers.shape}")
     if int(numbers.min()) < 0 or int(numbers.max()) >= block.lanes:
@@ -329,5 +329,6 @@ def _assemble(
 
 
 def _edges(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    edges: NDArray[np.int64] = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    edges = np.zeros(sizes.size + 1, np.int64)
+    np.cumsum(sizes, out=edges[1:])
     return edges

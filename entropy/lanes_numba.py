@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..formats.errors import CorruptFile
+from .decoding_tables import BUCKET_BITS, BUCKETS, aligned_entries, all_aligned
 from .frequency_table import PRECISION
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["decode", "encode"]
 
-_BUCKET_BITS = 12
-_BUCKETS = 1 << _BUCKET_BITS
-
 
 def decode(block: LaneBlock, lanes: NDArray[np.int64], plan: CodePlan, threads: int) -> NDArray[Any]:
     """The codes of ``lanes``, one after the other, decoded by ``threads`` threads.
@@ -33,7 +31,7 @@ def decode(block: LaneBlock, lanes: NDArray[np.int64], plan: CodePlan, threads: 
     """
     counts = block.symbol_counts[lanes]
     out = np.empty(int(counts.sum()), plan.code_dtype)
-    aligned = all(table.alignment >= PRECISION - _BUCKET_BITS for table in block.tables)
+    aligned = all_aligned(block.tables)
     words, offsets = _gather_words(block, lanes)
     status = _check_words(words, offsets, aligned)
     if aligned:
@@ -142,14 +140,7 @@ def _aligned_job(block: LaneBlock, plan: CodePlan) -> Callable[..., None]:
     # A frequency of 4096, and codes of 16 bits, need the wider entry.
     wide = plan.code_dtype is np.uint16 or any(table.slots == 1 for table in block.tables)
     code_bits, dtype = (16, np.uint64) if wide else (8, np.uint32)
-    entries = np.empty((len(block.tables), _BUCKETS), dtype)
-    for row, table, codes in zip(entries, block.tables, plan.codes, strict=True):
-        frequencies = table.frequencies.astype(np.int64) >> _BUCKET_BITS
-        slots = np.repeat(np.arange(table.slots), frequencies)
-        offsets = np.arange(_BUCKETS) - (table.cumulative.astype(np.int64) >> _BUCKET_BITS)[slots]
-        packed = (frequencies[slots] << (code_bits + _BUCKET_BITS)) | (offsets << code_bits) | codes[slots]
-        row[:] = packed.astype(dtype)
-    flat = entries.ravel()
+    entries = aligned_entries(block.tables, plan.codes, code_bits).astype(dtype)
     classes = block.classes
 
     def run(words: Any, offsets: Any, counts: Any, rows: Any, out: Any, starts: Any, *rest: Any) -> None:
@@ -160,7 +151,7 @@ def _aligned_job(block: LaneBlock, plan: CodePlan) -> Callable[..., None]:
             classes.numbers,
             rows,
             classes.group_size,
-            flat,
+            entries,
             np.uint64(code_bits),
             out,
             starts,
@@ -174,10 +165,10 @@ def _general_job(block: LaneBlock, plan: CodePlan) -> Callable[..., None]:
     from .native_decoding import decode_general
 
     stride = max(table.slots for table in block.tables)
-    buckets = np.empty((len(block.tables), _BUCKETS), np.uint32)
+    buckets = np.empty((len(block.tables), BUCKETS), np.uint32)
     slots = np.zeros((len(block.tables), stride), np.uint64)
     codes = np.zeros((len(block.tables), stride), plan.code_dtype)
-    edges = np.arange(_BUCKETS + 1, dtype=np.int64) << (PRECISION - _BUCKET_BITS)
+    edges = np.arange(BUCKETS + 1, dtype=np.int64) << (PRECISION - BUCKET_BITS)
     for number, table in enumerate(block.tables):
         starts = table.cumulative[:-1]
         first = np.searchsorted(starts, edges[:-1], side="right") - 1
@@ -195,8 +186,8 @@ def _general_job(block: LaneBlock, plan: CodePlan) -> Callable[..., None]:
 
 
 def _encoder_tables(tables: Sequence[FrequencyTable]) -> tuple[NDArray[np.uint64], NDArray[np.uint64], int, bool]:
-    aligned = all(table.alignment >= PRECISION - _BUCKET_BITS for table in tables)
-    shift = np.uint64(_BUCKET_BITS if aligned else 0)
+    aligned = all_aligned(tables)
+    shift = np.uint64(BUCKET_BITS if aligned else 0)
     stride = max(table.slots for table in tables)
     entries = np.zeros((len(tables), stride), np.uint64)
     frequencies = np.ones((len(tables), stride), np.uint64)

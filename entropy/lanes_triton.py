@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..formats.errors import CorruptFile, DeviceUnavailable, InvalidParameter
+from .decoding_tables import BUCKET_BITS, BUCKETS, aligned_entries, all_aligned
 from .frequency_table import PRECISION
 from .lane_block import LaneBlock
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["as_device_tensor", "decode", "decode_tensor", "encode_tensor", "triton_device"]
 
-_LOOKUP_BITS = 12
 _LANES_A_PROGRAM = 128
 
 
@@ -54,6 +54,10 @@ def as_device_tensor(values: Any) -> torch.Tensor:
     import torch
 
     device = triton_device()
+    if not isinstance(values, (torch.Tensor, np.ndarray)) and len({len(lane) for lane in values}) > 1:
+        raise InvalidParameter(
+            "the triton backend encodes lanes of one length; use backend='native', which writes the same bytes"
+        )
     tensor = values if isinstance(values, torch.Tensor) else torch.from_numpy(np.asarray(values))
     if tensor.ndim != 2 or tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise InvalidParameter(
@@ -85,7 +89,8 @@ def decode_tensor(block: LaneBlock, lanes: NDArray[np.int64], plan: CodePlan) ->
     status = torch.zeros(max(lanes.size, 1), dtype=torch.int32, device=device)
     if lanes.size == 0:
         return out
-    aligned = all(table.alignment >= PRECISION - _LOOKUP_BITS for table in block.tables)
+    aligned = all_aligned(block.tables)
+    lookup = aligned_entries(block.tables, plan.codes, 16) if aligned else _first_slots(block.tables)
     stride = max(table.slots for table in block.tables)
     frequencies, starts, codes = _slot_tables(block.tables, stride, plan)
     decode_kernel[(-(-lanes.size // _LANES_A_PROGRAM),)](
@@ -96,7 +101,7 @@ def decode_tensor(block: LaneBlock, lanes: NDArray[np.int64], plan: CodePlan) ->
         _tensor(np.cumsum(counts) - counts, device),
         _tensor(block.classes.offsets[lanes], device),
         _tensor(block.classes.numbers.astype(np.int32), device),
-        _tensor(_lookup(block.tables), device),
+        _tensor(lookup, device),
         _tensor(frequencies, device),
         _tensor(starts, device),
         _tensor(codes, device),
@@ -106,8 +111,8 @@ def decode_tensor(block: LaneBlock, lanes: NDArray[np.int64], plan: CodePlan) ->
         block.classes.group_size,
         stride,
         max(stride - 1, 0).bit_length(),
-        ALIGNED=aligned,
-        BLOCK=_LANES_A_PROGRAM,
+        aligned=aligned,
+        block=_LANES_A_PROGRAM,
     )
     wrong = np.flatnonzero(status.cpu().numpy()[: lanes.size])
     if wrong.size:
@@ -158,7 +163,7 @@ def encode_tensor(
             min(classes.group_size, max(symbols, 1)),
             stride,
             capacity,
-            BLOCK=_LANES_A_PROGRAM,
+            block=_LANES_A_PROGRAM,
         )
     wrong = np.flatnonzero(outside.cpu().numpy())
     if wrong.size:
@@ -196,11 +201,13 @@ def _device_words(words: NDArray[np.uint32], device: torch.device) -> torch.Tens
     return _tensor(padded, device)
 
 
-def _lookup(tables: Sequence[FrequencyTable]) -> NDArray[np.int32]:
+def _first_slots(tables: Sequence[FrequencyTable]) -> NDArray[np.int64]:
     """[tables * 4096]: the first slot that reaches into each bucket of 2**12 quantiles."""
-    edges = np.arange(1 << _LOOKUP_BITS, dtype=np.int64) << (PRECISION - _LOOKUP_BITS)
-    rows = [np.searchsorted(table.cumulative[:-1], edges, side="right") - 1 for table in tables]
-    return np.concatenate(rows).astype(np.int32)
+    edges = np.arange(BUCKETS, dtype=np.int64) << (PRECISION - BUCKET_BITS)
+    first = np.empty((len(tables), BUCKETS), np.int64)
+    for row, table in zip(first, tables, strict=True):
+        row[:] = np.searchsorted(table.cumulative[:-1], edges, side="right") - 1
+    return first.ravel()
 
 
 def _slot_tables(

@@ -16,10 +16,10 @@ __all__ = ["decode_kernel", "encode_kernel"]
 @triton.jit
 def decode_kernel(
     words, begins, ends, counts, starts, rows, classes, lookup, frequencies, cumulatives, codes, out, status,
-    lanes, group_size, stride, search_steps, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+    lanes, group_size, stride, search_steps, aligned: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     """Decode one lane an element; ``status`` becomes 1 where words and symbols do not end together."""
-    lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    lane = tl.program_id(0) * block + tl.arange(0, block)
     live = lane < lanes
     begin = tl.load(begins + lane, mask=live, other=0)
     position = tl.load(ends + lane, mask=live, other=0) - 1
@@ -35,34 +35,39 @@ def decode_kernel(
     state = tl.where(more, (state << 32) | word, state)
     position -= more.to(tl.int64)
     longest = tl.max(count, axis=0)
-    for t in range(longest):
-        active = live & (t < count)
-        table = tl.load(classes + row + t // group_size, mask=active, other=0)
-        quantile = (state & 0xFFFFFF).to(tl.int32)
-        bucket = tl.load(lookup + table * 4096 + (quantile >> 12), mask=active, other=0)
-        if ALIGNED:
-            slot = bucket
-        else:
-            # Binary search for the last slot that begins at or below the quantile.
-            slot = bucket
-            step = 1 << search_steps
-            while step > 0:
-                candidate = slot + step
-                inside = active & (candidate < stride)
-                begins_at = tl.load(cumulatives + table * stride + candidate, mask=inside, other=1 << 24)
-                slot = tl.where(begins_at <= quantile, candidate, slot)
-                step = step >> 1
-        entry = table * stride + slot
-        frequency = tl.load(frequencies + entry, mask=active, other=1).to(tl.uint64)
-        cumulative = tl.load(cumulatives + entry, mask=active, other=0)
-        code = tl.load(codes + entry, mask=active, other=0)
-        tl.store(out + start + t, code.to(out.dtype.element_ty), mask=active)
-        decoded = (state >> 24) * frequency + (quantile - cumulative).to(tl.uint64)
-        state = tl.where(active, decoded, state)
-        needed = active & (state < 0x100000000) & (position >= begin)
-        word = tl.load(words + position, mask=needed, other=0).to(tl.uint64) & 0xFFFFFFFF
-        state = tl.where(needed, (state << 32) | word, state)
-        position -= needed.to(tl.int64)
+    groups = (longest + group_size - 1) // group_size
+    for group in range(groups):
+        first = group * group_size
+        table = tl.load(classes + row + group, mask=live & (first < count), other=0)
+        for t in range(first, tl.minimum(first + group_size, longest)):
+            active = live & (t < count)
+            quantile = (state & 0xFFFFFF).to(tl.int32)
+            entry = tl.load(lookup + table * 4096 + (quantile >> 12), mask=active, other=0)
+            if aligned:
+                code = entry & 0xFFFF
+                upper = (state >> 24) * (entry >> 28).to(tl.uint64) + ((entry >> 16) & 0xFFF).to(tl.uint64)
+                decoded = (upper << 12) | (state & 0xFFF)
+            else:
+                # Binary search for the last slot that begins at or below the quantile.
+                slot = entry.to(tl.int32)
+                step = 1 << search_steps
+                while step > 0:
+                    candidate = slot + step
+                    inside = active & (candidate < stride)
+                    begins_at = tl.load(cumulatives + table * stride + candidate, mask=inside, other=1 << 24)
+                    slot = tl.where(begins_at <= quantile, candidate, slot)
+                    step = step >> 1
+                index = table * stride + slot
+                frequency = tl.load(frequencies + index, mask=active, other=1).to(tl.uint64)
+                cumulative = tl.load(cumulatives + index, mask=active, other=0)
+                code = tl.load(codes + index, mask=active, other=0)
+                decoded = (state >> 24) * frequency + (quantile - cumulative).to(tl.uint64)
+            tl.store(out + start + t, code.to(out.dtype.element_ty), mask=active)
+            state = tl.where(active, decoded, state)
+            needed = active & (state < 0x100000000) & (position >= begin)
+            word = tl.load(words + position, mask=needed, other=0).to(tl.uint64) & 0xFFFFFFFF
+            state = tl.where(needed, (state << 32) | word, state)
+            position -= needed.to(tl.int64)
     wrong = (state != 0) | (position >= begin) | (top == 0)
     tl.store(status + lane, wrong.to(tl.int32), mask=live)
 
@@ -70,15 +75,15 @@ def decode_kernel(
 @triton.jit
 def encode_kernel(
     values, rows, classes, frequencies, cumulatives, minima, regular, words, sizes, outside,
-    lanes, symbols, group_size, stride, capacity, BLOCK: tl.constexpr,
+    lanes, symbols, group_size, stride, capacity, block: tl.constexpr,
 ):  # fmt: skip
     """Encode one lane an element, last symbol first; ``outside`` becomes 1 for values without a slot."""
-    lane = (tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)).to(tl.int64)
+    lane = (tl.program_id(0) * block + tl.arange(0, block)).to(tl.int64)
     live = lane < lanes
     row = tl.load(rows + lane, mask=live, other=0)
-    state = tl.zeros([BLOCK], dtype=tl.uint64)
-    size = tl.zeros([BLOCK], dtype=tl.int32)
-    wrong = tl.zeros([BLOCK], dtype=tl.int32)
+    state = tl.zeros([block], dtype=tl.uint64)
+    size = tl.zeros([block], dtype=tl.int32)
+    wrong = tl.zeros([block], dtype=tl.int32)
     base = lane * capacity
     for back in range(symbols):
         t = symbols - 1 - back
