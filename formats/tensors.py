@@ -30,6 +30,7 @@ __all__ = [
     "TensorSource",
     "as_tensor",
     "memory_sink",
+    "natural_value",
     "open_sink",
     "open_source",
 ]
@@ -109,8 +110,8 @@ class TensorSink:
         if not self._committed:
             raise ValueError("commit the sink before taking its value")
         if list(self._tensors) == [ARRAY]:
-            return _natural(self._tensors[ARRAY])
-        return {name: _natural(tensor) for name, tensor in self._tensors.items()}
+            return natural_value(self._tensors[ARRAY])
+        return {name: natural_value(tensor) for name, tensor in self._tensors.items()}
 
     def _write(self, stream: Any) -> int:
         if not self._is_npy:
@@ -188,6 +189,18 @@ def as_tensor(value: Any, name: str) -> Tensor:
     )
 
 
+def natural_value(tensor: Tensor) -> Any:
+    """The ndarray of ``tensor``, or a torch tensor of the types that NumPy lacks."""
+    if tensor.dtype not in ("BF16", "F8_E4M3", "F8_E5M2"):
+        return tensor.data
+    import torch  # NumPy lacks these types
+
+    if tensor.dtype == "BF16":
+        return torch.from_numpy(tensor.data.view(np.int16)).view(torch.bfloat16)
+    kind = torch.float8_e4m3fn if tensor.dtype == "F8_E4M3" else torch.float8_e5m2
+    return torch.from_numpy(tensor.data).view(kind)
+
+
 def _from_torch(value: Any, name: str) -> Tensor:
     import torch  # only when the caller already uses it
 
@@ -204,17 +217,6 @@ def _from_torch(value: Any, name: str) -> Tensor:
         return as_tensor(tensor.numpy(), name)
     except TypeError as error:
         raise UnsupportedInput(f"{name}: tensors of {value.dtype} cannot be read: {error}") from error
-
-
-def _natural(tensor: Tensor) -> Any:
-    if tensor.dtype not in ("BF16", "F8_E4M3", "F8_E5M2"):
-        return tensor.data
-    import torch  # NumPy lacks these types
-
-    if tensor.dtype == "BF16":
-        return torch.from_numpy(tensor.data.view(np.int16)).view(torch.bfloat16)
-    kind = torch.float8_e4m3fn if tensor.dtype == "F8_E4M3" else torch.float8_e5m2
-    return torch.from_numpy(tensor.data).view(kind)
 
 
 def _in_memory(

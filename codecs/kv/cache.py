@@ -195,6 +195,12 @@ class Cache:
         if problem is not None:
             raise UnsupportedInput(f"cache: {problem}")
 
+    def named_tensors(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """The cache under the names of safetensors files, with its metadata."""
+        from .cache_tensors import named_tensors
+
+        return named_tensors(self)
+
     def each(self) -> Iterator[tuple[int, PartTable, Tensor]]:
         """Every part in file order."""
         for number, layer in enumerate(self.table.layers):

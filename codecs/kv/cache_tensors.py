@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ...formats.tensors import TensorSink, TensorSource
 
-__all__ = ["cache_from_source", "cache_from_tensors", "metadata_of", "write_cache"]
+__all__ = ["cache_from_source", "cache_from_tensors", "metadata_of", "named_tensors", "write_cache"]
 
 _NAME = re.compile(r"layers\.(\d{1,4})\.(key|value|latent|rope_key|attention_mass)")
 _KNOWN_METADATA = (
@@ -107,8 +107,9 @@ def metadata_of(table: CacheTable) -> dict[str, str]:
     return result
 
 
-def write_cache(cache: Cache, sink: TensorSink) -> None:
-    """Put every part into ``sink`` under its documented name; a stacked cache becomes one array again."""
+def named_tensors(cache: Cache) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Every part under its documented name, and the metadata; a stacked cache is one array again."""
+    tensors: dict[str, Tensor] = {}
     if cache.table.stacked:
         layers = range(len(cache.table.layers))
         # [layers, 2, tokens, heads, dim]
@@ -118,12 +119,22 @@ def write_cache(cache: Cache, sink: TensorSink) -> None:
                 for n in layers
             ]
         )
-        sink.put(ARRAY, Tensor(dtype=cache.parts[0, "key"].dtype, data=data))
-    else:
-        for number, part, tensor in cache.each():
-            data = tensor.data[0] if part.role in ("latent", "rope_key") else tensor.data
-            sink.put(f"layers.{number}.{part.role}", Tensor(dtype=tensor.dtype, data=data))
-    sink.metadata.update(metadata_of(cache.table))
+        tensors[ARRAY] = Tensor(dtype=cache.parts[0, "key"].dtype, data=data)
+        return tensors, metadata_of(cache.table)
+    for number, part, tensor in cache.each():
+        data = tensor.data[0] if part.role in ("latent", "rope_key") else tensor.data
+        tensors[f"layers.{number}.{part.role}"] = Tensor(dtype=tensor.dtype, data=data)
+    for number, mass in enumerate(cache.attention_mass or ()):
+        tensors[f"layers.{number}.attention_mass"] = Tensor(dtype="F32", data=mass)
+    return tensors, metadata_of(cache.table)
+
+
+def write_cache(cache: Cache, sink: TensorSink) -> None:
+    """Put everything of ``cache`` into ``sink``."""
+    tensors, metadata = named_tensors(cache)
+    for name, tensor in tensors.items():
+        sink.put(name, tensor)
+    sink.metadata.update(metadata)
 
 
 def _from_stacked(tensor: Tensor, metadata: Mapping[str, str], name: str) -> Cache:

@@ -7,6 +7,7 @@ are whole token ranges of one part after the other. All layers of a chunk are co
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class SymbolArray:
         per_token = self.classes.size // tokens
         lanes = max(1, min(tokens, round(self.classes.size / LANE_SYMBOLS)))
         edges = [tokens * lane // lanes for lane in range(lanes + 1)]
-        return [per_token * (b - a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [per_token * (b - a) for a, b in pairwise(edges)]
 
 
 def encode_payloads(
