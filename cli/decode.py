@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import codeckit
-
 from ..codecs.parameters import Range
 from ..codecs.protocol import Selection
 from ..codecs.run_context import CancellationToken
+from ..decoding import decode
 from ..formats.errors import InvalidParameter
 from .output import ProgressBar, format_size, print_table
 from .runs import Job, cancellable, parse_settings, plan_jobs, run_context, run_jobs
@@ -34,7 +33,7 @@ def _decode(job: Job, options: argparse.Namespace, selection: Selection, token: 
     source: Any = sys.stdin.buffer if job.input == "-" else job.input
     target: Any = sys.stdout.buffer if job.output == "-" else job.output
     with ProgressBar(quiet=options.quiet) as bar:
-        report = codeckit.decode(
+        report = decode(
             source,
             target,
             selection=selection,

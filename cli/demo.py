@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import codeckit
-
+from ..codecs.run_context import RunContext
+from ..decoding import decode
+from ..encoding import encode
+from ..formats.limits import DEFAULT_LIMITS
 from .output import ProgressBar, format_size, print_table
 
 if TYPE_CHECKING:
@@ -42,13 +44,13 @@ def main(arguments: list[str]) -> int:
     print("Fitting a small network to it (HNeRV); this takes about a minute on two cores.\n")
     encoded = OUTPUT / "clip.ck"
     with ProgressBar(quiet=False) as bar:
-        context = codeckit.RunContext(progress=bar)
+        context = RunContext(progress=bar)
         settings = {"size": f"{WIDTH}x{HEIGHT}", "frames": f"0:{FRAMES}"}
-        written = codeckit.encode(
+        written = encode(
             source, encoded, codec="hnerv", preset="quick", settings=settings, context=context, overwrite=True
         )
-        restored = codeckit.decode(encoded, OUTPUT / "clip.mp4", context=context, overwrite=True)
-        frames = codeckit.decode(encoded, context=context)
+        restored = decode(encoded, OUTPUT / "clip.mp4", context=context, overwrite=True)
+        frames = decode(encoded, context=context)
     originals = original_frames(source)
     save_side_by_side(originals[FRAMES // 2], frames[FRAMES // 2], OUTPUT / "side-by-side.png")
     print_table(
@@ -95,7 +97,7 @@ def original_frames(source: Any) -> np.ndarray[Any, Any]:
     from ..codecs.video.source_frames import load_frames
     from ..formats.kinds import open_source
 
-    with open_source("video", source, limits=codeckit.Limits()) as opened:
+    with open_source("video", source, limits=DEFAULT_LIMITS) as opened:
         return load_frames(opened, size=(WIDTH, HEIGHT), frames=(0, FRAMES))
 
 

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import codeckit
-
 from ..codecs.run_context import CancellationToken
+from ..encoding import encode
 from ..formats.errors import InvalidParameter
-from .output import ProgressBar, format_size, print_table
+from .output import ProgressBar, format_size, note, print_table
 from .runs import Job, cancellable, parse_settings, plan_jobs, run_context, run_jobs
 
 __all__ = ["run"]
@@ -23,6 +22,8 @@ def run(options: argparse.Namespace) -> int:
     """Encode every input."""
     settings = parse_settings(options.settings)
     jobs = plan_jobs(options, lambda path: path.name + ".ck")
+    if options.resume and options.output_dir is not None:
+        jobs = _unfinished(jobs, quiet=options.quiet)
     with cancellable() as token:
         return run_jobs(options, jobs, lambda job: _encode(job, options, settings, token), _show)
 
@@ -35,7 +36,7 @@ def _encode(
     checkpoint = _checkpoint_folder(job, options)
     with ProgressBar(quiet=options.quiet) as bar:
         context = run_context(options, bar, token, checkpoint_folder=checkpoint, resume=options.resume)
-        report = codeckit.encode(
+        report = encode(
             source,
             target,
             codec=options.codec,
@@ -59,6 +60,14 @@ def _encode(
         "device": report.device,
         **report.figures,
     }
+
+
+def _unfinished(jobs: list[Job], *, quiet: bool) -> list[Job]:
+    """The jobs whose output is not there yet; outputs appear only when complete, so those that are there are done."""
+    left = [job for job in jobs if not Path(job.output).exists()]
+    if len(left) < len(jobs) and not quiet:
+        note(f"{len(jobs) - len(left)} of {len(jobs)} outputs are there already and were left alone")
+    return left
 
 
 def _checkpoint_folder(job: Job, options: argparse.Namespace) -> Path | None:

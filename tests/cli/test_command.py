@@ -158,6 +158,22 @@ def test_several_inputs_go_on_after_a_bad_one(tmp_path: Path, run_codec):
     assert [("error" in json.loads(line)) for line in done.stdout.splitlines()] == [False, True, False]
 
 
+def test_resuming_a_folder_leaves_finished_outputs_alone(tmp_path: Path, run_codec):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.txt", "b.txt"):
+        (folder / name).write_bytes(name.encode())
+    assert run_codec("encode", folder, "--output-dir", out, "--codec", "reverse").returncode == 0
+    before = (out / "a.txt.ck").stat().st_mtime_ns
+    (out / "b.txt.ck").unlink()
+    assert run_codec("encode", folder, "--output-dir", out, "--codec", "reverse").returncode == 1  # a.txt.ck exists
+    (out / "b.txt.ck").unlink()
+    done = run_codec("encode", folder, "--output-dir", out, "--codec", "reverse", "--resume")
+    assert (done.returncode, b"1 of 2 outputs are there already" in done.stderr) == (0, True)
+    assert (out / "a.txt.ck").stat().st_mtime_ns == before
+    assert sorted(os.listdir(out)) == ["a.txt.ck", "b.txt.ck"]
+
+
 def test_listing_commands_answer_properly(run_codec):
     assert b"reverse" in run_codec("list").stdout
     assert b"block_bytes" in run_codec("list", "--settings").stdout
