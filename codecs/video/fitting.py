@@ -13,7 +13,8 @@ import torch.nn.functional as F
 
 from ...formats.errors import Cancelled, InvalidParameter
 from .checkpoint import Checkpoint, fingerprint, load_checkpoint, save_checkpoint
-from .torch_runtime import choose_precision, torch_threads, use_channels_last
+from .frame_workers import FrameWorkers
+from .torch_runtime import choose_precision, use_channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,10 +62,10 @@ def fit(
     Raises :class:`Cancelled` (after saving), :class:`InvalidParameter` when the fit diverges.
     """
     device = context.torch_device()
-    with torch_threads(context.threads):
+    with FrameWorkers(context.threads, device) as workers:
         torch.manual_seed(settings.seed)
         model = use_channels_last(make_model().to(device))
-        run = _Run(model, pictures, padded, settings, context, device)
+        run = _Run(model, pictures, padded, settings, context, device, workers)
         run.identity = fingerprint(pictures, {**identity, **asdict(settings)})
         run.resume()
         run.train()
@@ -102,8 +103,11 @@ class _Run:
         settings: FitSettings,
         context: RunContext,
         device: str,
+        workers: FrameWorkers,
     ) -> None:
         self._model = model
+        self._parameters = list(model.parameters())
+        self._workers = workers
         self._pictures = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
         self._padded = padded
         self._settings = settings
@@ -172,12 +176,29 @@ class _Run:
         factor = learning_rate_factor(self._step / self._total)
         for group in self._optimiser.param_groups:
             group["lr"] = self._settings.lr * factor
-        loss = self._loss(indices)
-        loss.backward()
+        loss = self._backward(indices)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         self._step += 1
-        return loss.detach()
+        return loss
+
+    def _backward(self, indices: torch.Tensor) -> torch.Tensor:
+        """Set the gradients of all parameters; return the loss. On a CPU frame by frame, summed in their order."""
+        if self._device == "cuda":
+            loss = self._loss(indices)
+            loss.backward()
+            return loss.detach()
+        losses = []
+        for loss, gradients in self._workers.map(self._gradients, indices.split(1)):
+            losses.append(loss)
+            for parameter, gradient in zip(self._parameters, gradients, strict=True):
+                share = gradient / len(indices)
+                parameter.grad = share if parameter.grad is None else parameter.grad.add_(share)
+        return torch.stack(losses).mean()
+
+    def _gradients(self, indices: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        loss = self._loss(indices)
+        return loss.detach(), torch.autograd.grad(loss, self._parameters)
 
     def _loss(self, indices: torch.Tensor) -> torch.Tensor:
         batch = padded_batch(self._pictures[indices], self._padded)
@@ -197,8 +218,7 @@ class _Run:
         began = time.monotonic()
         for number in range(_PROBES + 1):
             self._context.check_cancelled()
-            loss = self._loss(indices)
-            loss.backward()
+            self._backward(indices)
             self._model.zero_grad(set_to_none=True)
             if self._device == "cuda":
                 torch.cuda.synchronize()

@@ -11,6 +11,7 @@ import torch
 from ...formats.header import Header
 from .bitstream import pack_tensors
 from .fitting import FitSettings, fit, padded_batch
+from .frame_workers import FrameWorkers
 from .hnerv_file import AUDIO, EMBEDDINGS, TIMES, WEIGHTS, ClipHeader, read_content
 from .hnerv_network import HNeRV
 from .hnerv_parameters import encoded_size
@@ -20,7 +21,7 @@ from .quantiser import quantise
 from .reconstruction import Reconstruction
 from .source_frames import load_clip
 from .timing import Timing, pack_differences
-from .torch_runtime import exact_float32, torch_threads
+from .torch_runtime import exact_float32
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,12 +139,14 @@ def _parameters(model: HNeRV) -> list[NDArray[np.float32]]:
 def _embed(model: HNeRV, clip: Clip, header: ClipHeader, context: RunContext) -> NDArray[np.float32]:
     """The embeddings of all frames, float32 [T, C, rows, columns]."""
     device = context.torch_device()
-    pieces = []
-    with torch.inference_mode(), torch_threads(context.threads), exact_float32(device):
-        for picture in clip.pictures:
-            batch = padded_batch(torch.from_numpy(picture[None]).to(device), header.structure.picture)
-            pieces.append(model.encoder(batch).float().cpu().contiguous().numpy())
-    return np.concatenate(pieces)
+
+    def embed(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        batch = padded_batch(torch.from_numpy(picture[None]).to(device), header.structure.picture)
+        with torch.inference_mode(), exact_float32(device):
+            return model.encoder(batch).float().cpu().contiguous().numpy()
+
+    with FrameWorkers(context.threads, device) as workers:
+        return np.concatenate(list(workers.map(embed, clip.pictures)))
 
 
 def _measure(clip: Clip, header: ClipHeader, chunks: Mapping[str, bytes], context: RunContext) -> float:

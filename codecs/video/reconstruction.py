@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from .frame_workers import FrameWorkers
 from .hnerv_network import Decoder
 from .quantiser import dequantise
-from .torch_runtime import exact_float32, torch_threads, use_channels_last
+from .torch_runtime import exact_float32, use_channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,8 +29,9 @@ _CUDA_BATCH = 8
 class Reconstruction:
     """Makes pictures from a decoder's quantised parameters and the clip's quantised embeddings [T, C, rows, columns].
 
-    The network always sees batches of one size (``batch``; 1 on a CPU, 8 on CUDA), so a picture does not depend on
-    which others are decoded with it. Pictures are computed in float32: the last bit may differ between devices.
+    The network always sees batches of one size (``batch``; 1 on a CPU, 8 on CUDA) and on a CPU one core each, so a
+    picture depends neither on which others are decoded with it nor on the number of threads. Pictures are computed in
+    float32: the last bit may differ between devices.
     """
 
     def __init__(
@@ -59,13 +61,14 @@ class Reconstruction:
 
     def batches(self, indices: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         """uint8 RGB [N, H, W, 3] for the frames ``indices``, in that order, a batch at a time."""
-        for start in range(0, len(indices), self._batch):
-            yield self._pictures(list(indices[start : start + self._batch]))
+        starts = range(0, len(indices), self._batch)
+        with FrameWorkers(self._threads, self.device) as workers:
+            yield from workers.map(self._pictures, (list(indices[start : start + self._batch]) for start in starts))
 
     def _pictures(self, indices: list[int]) -> NDArray[np.uint8]:
         padding = [indices[-1]] * (self._batch - len(indices))
         embeddings = self._embeddings[indices + padding].to(self.device)
-        with torch.inference_mode(), torch_threads(self._threads), exact_float32(self.device):
+        with torch.inference_mode(), exact_float32(self.device):
             output = self._decoder(embeddings.contiguous(memory_format=torch.channels_last))
             visible = output[: len(indices), :, : self._height, : self._width]
             rounded = visible.mul(255).round().clamp(0, 255).to(torch.uint8)

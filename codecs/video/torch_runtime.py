@@ -1,4 +1,4 @@
-"""How torch is to run here: threads, precision, exact float32."""
+"""How torch is to run here: precision, exact float32, memory layout."""
 
 from __future__ import annotations
 
@@ -11,24 +11,10 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Precision", "choose_precision", "exact_float32", "torch_threads", "use_channels_last"]
+__all__ = ["Precision", "choose_precision", "exact_float32", "use_channels_last"]
 
 Model = TypeVar("Model", bound=nn.Module)
 Precision = Literal["auto", "float32", "bfloat16"]
-
-
-@contextlib.contextmanager
-def torch_threads(threads: int | None) -> Iterator[None]:
-    """Use ``threads`` CPU threads inside the block; None leaves torch's choice."""
-    if threads is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
