@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .frequency_table import normalise_counts as normalise_counts
     from .lanes import decode_lane_list as decode_lane_list
     from .lanes import decode_lanes as decode_lanes
+    from .lanes import decode_lanes_tensor as decode_lanes_tensor
     from .lanes import encode_lanes as encode_lanes
     from .numeric_profile import NumericProfile as NumericProfile
     from .numeric_profile import require_profile as require_profile
@@ -36,6 +37,7 @@ _MODULE_OF_NAME = {
     "normalise_counts": "frequency_table",
     "decode_lane_list": "lanes",
     "decode_lanes": "lanes",
+    "decode_lanes_tensor": "lanes",
     "encode_lanes": "lanes",
     "NumericProfile": "numeric_profile",
     "require_profile": "numeric_profile",

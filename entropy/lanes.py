@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .frequency_table import FrequencyTable
 
-__all__ = ["Backend", "decode_lane_list", "decode_lanes", "encode_lanes"]
+__all__ = ["Backend", "decode_lane_list", "decode_lanes", "decode_lanes_tensor", "encode_lanes"]
 
 Backend = Literal["auto", "constriction", "native", "triton"]
 
@@ -135,13 +135,8 @@ def decode_lanes(
     """
     block = LaneBlock.from_bytes(data, tables=tables, max_symbols=max_symbols)
     chosen = _lane_numbers(block, lanes)
-    counts = block.symbol_counts[chosen]
-    if counts.size and (counts != counts[0]).any():
-        raise InvalidParameter(
-            f"the lanes have {int(counts.min())} to {int(counts.max())} symbols; use decode_lane_list"
-        )
-    values = _decode(block, chosen, backend, threads)
-    return values.reshape(chosen.size, int(counts[0]) if counts.size else 0)
+    count = _common_count(block, chosen)
+    return _decode(block, chosen, backend, threads).reshape(chosen.size, count)
 
 
 def decode_lane_list(
@@ -160,6 +155,39 @@ def decode_lane_list(
     return np.split(values, np.cumsum(block.symbol_counts[chosen])[:-1]) if chosen.size else []
 
 
+def decode_lanes_tensor(
+    data: bytes | memoryview,
+    *,
+    device: torch.device | str,
+    tables: Sequence[FrequencyTable] | None = None,
+    lanes: ArrayLike | slice | None = None,
+    max_symbols: int = DEFAULT_MAX_SYMBOLS,
+) -> torch.Tensor:
+    """Like :func:`decode_lanes`, into a tensor on ``device``.
+
+    On a CUDA device the lanes are decoded there and never leave it, unless the block holds escapes.
+    """
+    import torch
+
+    target = torch.device(device)
+    if target.type != "cuda":
+        values = decode_lanes(data, tables=tables, lanes=lanes, max_symbols=max_symbols)
+        return torch.from_numpy(values).to(target)
+    from .lanes_triton import decode_tensor
+
+    block = LaneBlock.from_bytes(data, tables=tables, max_symbols=max_symbols)
+    chosen = _lane_numbers(block, lanes)
+    count = _common_count(block, chosen)
+    plan = plan_codes(block.tables)
+    codes = decode_tensor(block, chosen, plan)
+    if plan.value_dtype is not None and not block.escape_counts[chosen].any():
+        typed = codes.view(getattr(torch, np.dtype(plan.value_dtype).name))
+        if plan.marker is None or not bool((typed == plan.marker).any()):
+            return typed.reshape(chosen.size, count)
+    on_host = values_of_block(block, chosen, codes.cpu().numpy().view(plan.code_dtype), plan)
+    return torch.from_numpy(on_host).to(target).reshape(chosen.size, count)
+
+
 _EncodedLanes = tuple["NDArray[np.uint32]", "NDArray[np.int64]", "list[NDArray[np.int64] | None]"]
 
 
@@ -167,6 +195,15 @@ def _decode(block: LaneBlock, lanes: NDArray[np.int64], backend: Backend, thread
     plan = plan_codes(block.tables)
     codes = _module(backend).decode(block, lanes, plan, _thread_count(threads))
     return values_of_block(block, lanes, codes, plan)
+
+
+def _common_count(block: LaneBlock, lanes: NDArray[np.int64]) -> int:
+    counts = block.symbol_counts[lanes]
+    if counts.size and (counts != counts[0]).any():
+        raise InvalidParameter(
+            f"the lanes have {int(counts.min())} to {int(counts.max())} symbols; use decode_lane_list"
+        )
+    return int(counts[0]) if counts.size else 0
 
 
 def _module(backend: Backend) -> Any:
