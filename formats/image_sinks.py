@@ -11,7 +11,7 @@ import numpy as np
 from .atomic_file import AtomicFile, AtomicFolder, output_errors
 from .errors import CorruptFile, InvalidParameter
 from .image_stacks import idx_bytes
-from .pictures import LOSSLESS_FORMATS, Picture, array_of_file, encoded
+from .pictures import Picture, array_of_file, decoded, encoded, npy_bytes, opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,9 +65,6 @@ class FileImageSink(ImageSink):
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self._suffix = path.suffix.lower()
-        known = [*LOSSLESS_FORMATS, ".npy", ".idx"]
-        if self._suffix in (".jpg", ".jpeg", ".jp2", ".gif"):
-            raise InvalidParameter(f"{path}: {self._suffix} would lose pixels; use one of {', '.join(known)}")
         self._file = AtomicFile(path, overwrite=overwrite)
 
     def write_picture(self, picture: Picture) -> None:
@@ -226,10 +223,8 @@ def _converted(data: bytes, source_suffix: str, suffix: str) -> bytes:
     """A carried file in another format, where that loses nothing."""
     array = array_of_file(data, f"the carried {source_suffix} file")
     if suffix == ".npy":
-        return _npy_bytes(array)
+        return npy_bytes(array)
     if array.dtype == np.uint8 and array.ndim in (2, 3) and (array.ndim == 2 or array.shape[2] in (2, 3, 4)):
-        from .pictures import decoded, opened
-
         picture = None if data.startswith(b"\x93NUMPY") else decoded(opened(data, "file"), "file")
         if picture is not None:
             return encoded(picture, suffix)
@@ -238,17 +233,9 @@ def _converted(data: bytes, source_suffix: str, suffix: str) -> bytes:
     )
 
 
-def _npy_bytes(array: NDArray[Any]) -> bytes:
-    import io
-
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
-
-
 def _stack_bytes(images: NDArray[np.uint8], suffix: str) -> bytes:
     if suffix == ".npy":
-        return _npy_bytes(images)
+        return npy_bytes(images)
     if suffix in (".idx", ""):
         return idx_bytes(images)
     if len(images) == 1:

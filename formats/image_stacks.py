@@ -99,7 +99,8 @@ def _read_folder(path: Path, limits: Limits) -> ImageStack:
     files = sorted(item for item in path.iterdir() if item.suffix.lower() in _IMAGE_SUFFIXES)
     if not files:
         raise InvalidParameter(f"{path} holds no image files")
-    images, size = [], 0
+    images: list[NDArray[np.uint8]] = []
+    size = 0
     for file in files:
         data = file.read_bytes()
         size += len(data)

@@ -24,7 +24,7 @@ from .image_sinks import (
     sink_for_path,
 )
 from .image_stacks import ImageStack, is_stack_path, read_stack, stack_of_array
-from .pictures import CHANNELS_OF_MODE, Picture, check_size, decoded, opened
+from .pictures import CHANNELS_OF_MODE, Picture, check_size, decoded, npy_bytes, opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,6 +96,15 @@ class ImageSource:
         with self._opened() as image:
             return self._data, str(image.format)
 
+    def carried(self) -> tuple[bytes, str, tuple[int, int]]:
+        """What a codec carries when it cannot code the pixels: bytes, suffix of their format, width and height."""
+        if self._array is not None:
+            height, width = self._array.shape[:2]
+            return npy_bytes(self._array), ".npy", (width, height)
+        with self._opened() as image:
+            suffix = Path(self.name).suffix.lower() or f".{str(image.format).lower()}"
+            return self._data or b"", suffix, (image.width, image.height)
+
     def array(self) -> NDArray[Any] | None:
         """The input array, where the input is one."""
         return self._array
@@ -106,7 +115,11 @@ class ImageSource:
             return []
         with self._opened() as image:
             frames = getattr(image, "n_frames", 1)
-            return [f"{self.name} is animated ({frames} frames)"] if frames > 1 else []
+            if frames > 1:
+                return [f"{self.name} is animated ({frames} frames)"]
+            if image.format == "JPEG":
+                return [f"{self.name} is a JPEG: its pixels take more bytes without loss than the JPEG itself"]
+            return []
 
     def stack(self) -> ImageStack:
         """The input as a stack of grey images; a single grey picture is a stack of one."""

@@ -30,6 +30,7 @@ __all__ = [
     "check_size",
     "decoded",
     "encoded",
+    "npy_bytes",
     "opened",
 ]
 
@@ -119,7 +120,7 @@ def encoded(picture: Picture, suffix: str) -> bytes:
     from PIL import Image
 
     if suffix == ".npy":
-        return _npy(picture.to_array())
+        return npy_bytes(picture.to_array())
     if suffix not in LOSSLESS_FORMATS:
         names = ", ".join([*LOSSLESS_FORMATS, ".npy"])
         raise InvalidParameter(f"{suffix or 'no suffix'} is not a lossless image format; use one of {names}")
@@ -143,7 +144,8 @@ def array_of_file(data: bytes, name: str) -> NDArray[Any]:
     return np.asarray(image)
 
 
-def _npy(array: NDArray[Any]) -> bytes:
+def npy_bytes(array: NDArray[Any]) -> bytes:
+    """``array`` as an ``.npy`` file."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     return buffer.getvalue()
@@ -151,7 +153,7 @@ def _npy(array: NDArray[Any]) -> bytes:
 
 def _is_deeper(image: PillowImage) -> bool:
     """Whether the file has more than 8 bits a sample and Pillow would drop some."""
-    raw_modes = [str(tile[3]) for tile in image.tile]
+    raw_modes = [str(tile[3]) for tile in getattr(image, "tile", ())]
     return any(";16" in mode or "16B" in mode or "16N" in mode or "16L" in mode for mode in raw_modes)
 
 

@@ -156,6 +156,12 @@ def _start_block(row, cells, states, weight_table, weights):  # type: ignore[no-
 
 
 @inlined
+def _scale_entry(log_scale):  # type: ignore[no-untyped-def]
+    """Where a log-scale stands in the tables of scales."""
+    return np.int64(min(max(log_scale, LOG_SCALE_LOW), LOG_SCALE_HIGH)) - LOG_SCALE_LOW
+
+
+@inlined
 def _prepare(row, variable, cells, states, centre, tables, weights, means, inverses):  # type: ignore[no-untyped-def]
     """Means and inverse scales of one variable's leaves; returns mass, mixture mean and variance."""
     inverse_table, variance_table = tables
@@ -163,7 +169,7 @@ def _prepare(row, variable, cells, states, centre, tables, weights, means, inver
     for state in range(states):
         cell = variable * states + state
         mean = centre + (np.int64(row[cell]) << MEAN_SHIFT)
-        scale = min(max(np.int64(row[cells + cell]), LOG_SCALE_LOW), LOG_SCALE_HIGH) - LOG_SCALE_LOW
+        scale = _scale_entry(row[cells + cell])
         means[state] = mean
         inverses[state] = inverse_table[scale]
         mass += weights[state]
@@ -172,7 +178,7 @@ def _prepare(row, variable, cells, states, centre, tables, weights, means, inver
     spread = np.int64(0)
     for state in range(states):
         cell = variable * states + state
-        scale = min(max(np.int64(row[cells + cell]), LOG_SCALE_LOW), LOG_SCALE_HIGH) - LOG_SCALE_LOW
+        scale = _scale_entry(row[cells + cell])
         away = means[state] - average
         spread += weights[state] * (away * away + variance_table[scale])
     return mass, average, spread // mass

@@ -113,7 +113,7 @@ class _Encoder:
     def code(self, variable: int, priors: NDArray[np.float64]) -> NDArray[np.uint8]:
         classes = self.circuit.classes
         greys = self.batch[variable]
-        numbers = classes.class_of_grey[greys]
+        numbers: NDArray[np.uint8] = classes.class_of_grey[greys]
         starts, frequencies = np.empty((2, len(greys)), np.uint32)
         encode_classes(priors, self.circuit.cumulative_leaves[variable], numbers, starts, frequencies)
         several = np.diff(classes.first_grey)[numbers] > 1

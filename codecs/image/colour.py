@@ -28,4 +28,5 @@ def from_ycocg(planes: NDArray[Any]) -> NDArray[np.uint8]:
     middle = luma - (chroma_green >> 1)
     green = chroma_green + middle
     blue = middle - (orange >> 1)
-    return np.stack([blue + orange, green, blue], axis=-1).astype(np.uint8)
+    rgb: NDArray[np.uint8] = np.stack([blue + orange, green, blue], axis=-1).astype(np.uint8)
+    return rgb

@@ -57,7 +57,7 @@ class GreyClasses:
 
     def offset_bits(self) -> NDArray[np.float64]:
         """Code length of each value within its class, in bits; for reports."""
-        return PRECISION - np.log2(self.frequencies)
+        return np.asarray(PRECISION - np.log2(self.frequencies), np.float64)
 
 
 def learn_classes(histogram: NDArray[np.int64], count: int) -> GreyClasses:

@@ -72,7 +72,8 @@ class GreyStackReader:
         number = index + len(self) if index < 0 else index
         if not 0 <= number < len(self):
             raise IndexError(f"image {index} of {len(self)}")
-        return self[number : number + 1][0]
+        image: NDArray[np.uint8] = self[number : number + 1][0]
+        return image
 
 
 def encode_stack(stack: ImageStack, sink: ContainerWriter, model: str, context: RunContext) -> Mapping[str, Figure]:
@@ -94,9 +95,6 @@ def encode_stack(stack: ImageStack, sink: ContainerWriter, model: str, context: 
             weights=(circuit.digest,),
         )
     )
-    if stack.names:
-        names = lzma.compress(json.dumps(list(stack.names)).encode(), lzma.FORMAT_ALONE)
-        sink.write_chunk("NAME", names)
     spans = [(start, min(start + LANE_IMAGES, count)) for start in range(0, count, LANE_IMAGES)]
     plain_lanes = 0
 
@@ -108,6 +106,10 @@ def encode_stack(stack: ImageStack, sink: ContainerWriter, model: str, context: 
         size = (span[1] - span[0]) * height * width
         sink.write_chunk("LANE", payload, span=span, decoded_size=size)
         context.report("encode", done + 1, len(spans), unit="lanes")
+    # after the lanes, so that a lane's sequence number is its place in the stack whatever is lost
+    if stack.names:
+        names = lzma.compress(json.dumps(list(stack.names)).encode(), lzma.FORMAT_ALONE)
+        sink.write_chunk("NAME", names)
     return {"images": count, "fallback_lanes": plain_lanes}
 
 
@@ -141,15 +143,11 @@ def _everything(
     covered = 0
 
     def lanes() -> Iterator[tuple[int, bytes]]:
-        start = 0
         for chunk in source.chunks():
             if chunk.type == "NAME":
                 names.append(_parsed_names(chunk.payload, stack.count))
             elif chunk.type == "LANE":
-                if chunk.span is not None and source.recover:
-                    start = chunk.span[0]
-                yield start, chunk.payload
-                start += LANE_IMAGES
+                yield chunk.sequence * LANE_IMAGES, chunk.payload
 
     def decoded(lane: tuple[int, bytes]) -> NDArray[np.uint8]:
         start, payload = lane
@@ -184,7 +182,7 @@ def _selected(
 
     parts = [part for _, part in _in_order(decoded, lanes, threads)]
     first = lanes[0][0]
-    images = np.concatenate(parts)[start - first : stop - first]
+    images: NDArray[np.uint8] = np.concatenate(parts)[start - first : stop - first]
     if len(images) != stop - start:
         raise CorruptFile(f"the lanes do not hold images {start}:{stop}")
     return images

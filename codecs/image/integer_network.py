@@ -19,7 +19,7 @@ from torch.nn import functional
 from ...formats.errors import CorruptFile, InvalidParameter
 from .logistic_tables import FRACTION_BITS
 from .pyramid_network import PLANES, SCALES, NetworkShape, PyramidNetwork, StageNetwork
-from .weight_rounding import INPUT_MAGNITUDE, weight_exponents
+from .weight_rounding import INPUT_MAGNITUDE, MAX_EXPONENT, weight_exponents
 
 __all__ = ["PROFILE", "IntegerNetwork", "IntegerStage", "converted", "load_integer_network", "save_integer_network"]
 
@@ -136,7 +136,7 @@ class IntegerStage:
         head = self._head_weight.abs().sum(1) * _ACTIVATION_MAX + self._head_bias.abs()
         if max(float(bound) for bound in bounds) >= _EXACT_LIMIT or float(head.max()) >= 1 << 50:
             raise CorruptFile("network weights are too large for exact sums; export them again")
-        if int(exponents.min()) < 1 or int(exponents.max()) > 40:
+        if int(exponents.min()) < 1 or int(exponents.max()) > MAX_EXPONENT:
             raise CorruptFile(f"network exponents {int(exponents.min())}..{int(exponents.max())} out of range")
 
 
@@ -216,7 +216,7 @@ def _stage_tensors(stage: StageNetwork) -> dict[str, torch.Tensor]:
         "input.bias": torch.round(bias),
         "base_sums": sums,
         "head.weight": torch.round(stage.head.weight.detach().double()[:, :, 0, 0] * (1 << _HEAD_BITS)),
-        "head.bias": torch.round(stage.head.bias.detach().double() * (1 << (_HEAD_BITS + _ACTIVATION_BITS))),
+        "head.bias": torch.round(_bias(stage.head).double() * (1 << (_HEAD_BITS + _ACTIVATION_BITS))),
     }
     if len(stage.scale_bias) != SCALES:
         raise InvalidParameter("the network was trained for another number of scales")
@@ -238,7 +238,7 @@ def _layer_tensors(name: str, layer: object, *, rounding: bool) -> dict[str, tor
     scale = torch.exp2(exponent)
     bias = torch.zeros(len(weight), dtype=torch.float64)
     if layer.bias is not None:
-        bias = torch.round(layer.bias.detach().double() * scale * (1 << _ACTIVATION_BITS))
+        bias = torch.round(_bias(layer).double() * scale * (1 << _ACTIVATION_BITS))
     if rounding:
         bias = bias + torch.exp2(exponent - 1)
     return {
@@ -246,6 +246,12 @@ def _layer_tensors(name: str, layer: object, *, rounding: bool) -> dict[str, tor
         f"{name}.bias": bias,
         f"{name}.exponent": exponent,
     }
+
+
+def _bias(layer: torch.nn.Conv2d) -> torch.Tensor:
+    if layer.bias is None:
+        raise InvalidParameter("a layer that needs a bias has none")
+    return layer.bias.detach()
 
 
 def _convolve(layer: _Layer, features: torch.Tensor, extra_bits: int) -> torch.Tensor:

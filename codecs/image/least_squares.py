@@ -64,8 +64,8 @@ def fitted(
         target = (weighted.T @ errors[:, variable]).double()
         gram += torch.eye(len(gram)) * (gram.diagonal().mean() * _RIDGE + 1e-6)
         solution = torch.linalg.solve(gram, target)
-        row = torch.round(solution * (1 << _COEFFICIENT_BITS)).clamp(-_COEFFICIENT_LIMIT, _COEFFICIENT_LIMIT)
-        rows.append(row.to(torch.int64).numpy())
+        scaled = torch.round(solution * (1 << _COEFFICIENT_BITS))
+        rows.append(scaled.clamp(-_COEFFICIENT_LIMIT, _COEFFICIENT_LIMIT).to(torch.int64).numpy())
     count = neighbours.shape[1]
     lower = np.zeros((variables, variables), np.int64)
     for variable, row in enumerate(rows):

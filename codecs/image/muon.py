@@ -20,7 +20,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
@@ -46,4 +46,5 @@ def _orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
     for _ in range(_ITERATIONS):
         gram = current @ current.T
         current = first * current + (third * gram + fifth * gram @ gram) @ current
-    return current.T if tall else current
+    result: torch.Tensor = current.T if tall else current
+    return result

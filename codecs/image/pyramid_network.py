@@ -101,12 +101,13 @@ class StageNetwork(nn.Module):
     def _start_head(self, states: int) -> None:
         """Begin with latent states whose scales span what photographs need."""
         cells = self.variables * states
+        bias = torch.zeros(len(self.head.weight))
+        bias[:cells] = torch.randn(cells) * 0.08
         with torch.no_grad():
             self.head.weight.mul_(0.3)
-            self.head.bias.zero_()
-            self.head.bias[:cells] = torch.randn(cells) * 0.08
             scales = torch.linspace(-0.5, LOG_SCALE_MAX - 3.0, states)
-            self.head.bias[cells : 2 * cells] = scales.repeat(self.variables)
+            bias[cells : 2 * cells] = scales.repeat(self.variables)
+            self.head.bias = nn.Parameter(bias)
 
     def forward(
         self,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -81,7 +82,7 @@ def train_pyramid(
         planes = torch.from_numpy(pool.batch(settings.batch, settings.patch)).float()
         loss = code_length(network, planes, _LEVELS, Arithmetic.ROUNDED if rounded else Arithmetic.BFLOAT16)
         network.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         for optimiser, _ in optimisers:
             optimiser.step()
@@ -161,7 +162,8 @@ def _rows(maps: torch.Tensor) -> torch.Tensor:
 
 def _optimisers(network: PyramidNetwork, settings: TrainingSettings) -> list[tuple[torch.optim.Optimizer, float]]:
     hidden = ("blocks", "from_coarser", "from_stage")
-    matrices, others = [], []
+    matrices: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
     for name, parameter in network.named_parameters():
         is_matrix = parameter.dim() > 1 and any(part in name for part in hidden)
         (matrices if is_matrix else others).append(parameter)
@@ -193,14 +195,8 @@ def _validation_batches(data: Sequence[Path], held_out: frozenset[str]) -> list[
                 image = opened.convert("RGB")
             left, top = (image.width - size) // 2, (image.height - size) // 2
             box = image.crop((left, top, left + size, top + size))
-            crops.append(torch.from_numpy(to_ycocg(_array(box))).float())
+            crops.append(torch.from_numpy(to_ycocg(np.asarray(box))).float())
     return [torch.stack(crops)] if crops else []
-
-
-def _array(image: object) -> object:
-    import numpy as np
-
-    return np.asarray(image)
 
 
 @torch.no_grad()

@@ -56,7 +56,7 @@ class Tree:
     @cached_property
     def levels(self) -> tuple[tuple[int, ...], ...]:
         """Variables by distance from the root."""
-        rows = [(self.root,)]
+        rows: list[tuple[int, ...]] = [(self.root,)]
         while rows[-1]:
             rows.append(tuple(child for item in rows[-1] for child in self.children[item]))
         return tuple(rows[:-1])

@@ -13,6 +13,7 @@ __all__ = [
     "ACTIVATION_LIMIT",
     "ACTIVATION_STEP",
     "INPUT_MAGNITUDE",
+    "MAX_EXPONENT",
     "round_weights",
     "weight_exponents",
 ]
@@ -24,12 +25,14 @@ INPUT_MAGNITUDE = 510.0
 """Largest difference between a plane's value and a base prediction."""
 ACCUMULATOR_LIMIT = (1 << 24) - (1 << 21)
 """Bound on the sum of products; the rest is for bias and rounding."""
+MAX_EXPONENT = 24
+"""Finest weight scale, for channels whose weights are next to nothing."""
 
 
 def weight_exponents(weight: torch.Tensor, magnitude: float) -> torch.Tensor:
     """Per output channel, the largest e with ``sum(abs(weight)) * 2**e * magnitude`` within the limit."""
     sums = weight.detach().double().abs().flatten(1).sum(1).clamp_min(2.0**-30)
-    return torch.floor(torch.log2(ACCUMULATOR_LIMIT / (sums * magnitude)))
+    return torch.floor(torch.log2(ACCUMULATOR_LIMIT / (sums * magnitude))).clamp_max(MAX_EXPONENT)
 
 
 def round_weights(weight: torch.Tensor, magnitude: float) -> torch.Tensor:

@@ -1,0 +1,205 @@
+"""The payload of a tile: its colour planes and its alpha plane, each by the pyramid or by lossless WebP.
+
+Layout: the XXH3-64 of the pixels (8 bytes), then per component a mode byte, the varint size of the body and the body;
+the last body has no size and goes to the end. A pyramid's body holds the number of lanes, the size of the corrections
+(0: none), the corrections, the sizes of all lanes but the last, and the lanes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...entropy.bit_io import append_varint, read_varint
+from ...formats.checksums import checksum64
+from ...formats.errors import ChecksumMismatch, CorruptFile
+from .colour import from_ycocg, to_ycocg
+from .integer_network import IntegerNetwork
+from .least_squares import read_corrections, write_corrections
+from .pyramid_coding import CORRECTED_LEVELS, EncodedTile, decode_tile, encode_tile, level_count
+from .pyramid_network import PLANES
+
+__all__ = ["TileCoder", "TileEncoding"]
+
+_PYRAMID = 0
+_WEBP = 1
+_HASH_BYTES = 8
+_MAX_LANES = 16
+_WEBP_METHOD = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileEncoding:
+    """A tile's payload, and whether its colour was left to WebP."""
+
+    payload: bytes
+    plain: bool
+
+
+class TileCoder:
+    """Encodes and decodes tiles ``[height, width, channels]`` on ``threads`` threads; a context manager."""
+
+    def __init__(self, network: IntegerNetwork, threads: int) -> None:
+        self._network = network
+        self._pool = ThreadPoolExecutor(threads)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def encode(self, pixels: NDArray[np.uint8], *, lanes: int, corrected: bool) -> TileEncoding:
+        """Encode a tile, each component in its smaller form."""
+        bodies = [self._component(part, lanes, corrected) for part in _components(pixels)]
+        payload = bytearray(checksum64(pixels.tobytes()).to_bytes(_HASH_BYTES, "little"))
+        for number, (mode, body) in enumerate(bodies):
+            payload.append(mode)
+            if number + 1 < len(bodies):
+                append_varint(payload, len(body))
+            payload += body
+        return TileEncoding(payload=bytes(payload), plain=bodies[0][0] == _WEBP)
+
+    def decode(self, payload: bytes, shape: tuple[int, int, int], level: int) -> NDArray[np.uint8]:
+        """Decode a tile of ``shape`` at ``level``; full tiles are checked against their hash.
+
+        Raises :class:`CorruptFile` and :class:`ChecksumMismatch`.
+        """
+        if len(payload) < _HASH_BYTES:
+            raise CorruptFile(f"tile of {len(payload)} bytes: too short for its hash")
+        height, width, channels = shape
+        counts = {1: [1], 2: [1, 1], 3: [3], 4: [3, 1]}[channels]
+        position = _HASH_BYTES
+        parts = []
+        for number, count in enumerate(counts):
+            if position >= len(payload):
+                raise CorruptFile("tile: it ends before its last component")
+            mode = payload[position]
+            position += 1
+            size = len(payload) - position
+            if number + 1 < len(counts):
+                size, position = read_varint(payload, position, "tile component")
+            if size > len(payload) - position:
+                raise CorruptFile("tile: a component is longer than the tile")
+            body = payload[position : position + size]
+            parts.append(self._decoded_component(mode, body, (count, height, width), level))
+            position += size
+        pixels = np.concatenate(parts, axis=2)
+        digest = checksum64(pixels.tobytes()).to_bytes(_HASH_BYTES, "little")
+        if level == 0 and digest != payload[:_HASH_BYTES]:
+            raise ChecksumMismatch("tile: decoded pixels differ from those encoded")
+        return pixels
+
+    def _component(self, pixels: NDArray[np.uint8], lanes: int, corrected: bool) -> tuple[int, bytes]:
+        """Mode and body of one component ``[height, width, 1 or 3]``."""
+        planes = to_ycocg(pixels) if pixels.shape[2] == PLANES else pixels.transpose(2, 0, 1).astype(np.int16)
+        candidates = [(_PYRAMID, self._pyramid(planes, lanes, False))]
+        if corrected and level_count(*planes.shape[1:]) > 0:
+            candidates.append((_PYRAMID, self._pyramid(planes, lanes, True)))
+        webp = _webp(pixels)
+        if webp is not None:
+            candidates.append((_WEBP, webp))
+        return min(candidates, key=lambda candidate: len(candidate[1]))
+
+    def _pyramid(self, planes: NDArray[np.int16], lanes: int, corrected: bool) -> bytes:
+        encoded = encode_tile(planes, self._network, lanes=lanes, corrected=corrected, pool=self._pool)
+        return _packed(encoded)
+
+    def _decoded_component(self, mode: int, body: bytes, shape: tuple[int, int, int], level: int) -> NDArray[np.uint8]:
+        if mode == _WEBP:
+            return _from_webp(body, shape)[:: 1 << level, :: 1 << level]
+        if mode != _PYRAMID:
+            raise CorruptFile(f"tile: unknown component mode {mode}")
+        levels = level_count(*shape[1:])
+        lanes, corrections = _unpacked(body, levels)
+        reached = min(level, levels)
+        keys = [(number, stage) for number in range(min(CORRECTED_LEVELS, levels)) for stage in range(2)]
+        planes = decode_tile(
+            lanes,
+            read_corrections(corrections, keys) if corrections else {},
+            shape,
+            self._network,
+            level=reached,
+            pool=self._pool,
+        )
+        pixels = from_ycocg(planes) if shape[0] == PLANES else planes.transpose(1, 2, 0).astype(np.uint8)
+        return pixels[:: 1 << (level - reached), :: 1 << (level - reached)]
+
+
+def _components(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Colour or grey first, then alpha if there is one."""
+    channels = pixels.shape[2]
+    if channels in (1, PLANES):
+        return [pixels]
+    return [np.ascontiguousarray(pixels[:, :, : channels - 1]), np.ascontiguousarray(pixels[:, :, channels - 1 :])]
+
+
+def _packed(encoded: EncodedTile) -> bytes:
+    corrections = write_corrections(encoded.corrections) if encoded.corrections else b""
+    body = bytearray()
+    append_varint(body, len(encoded.lanes))
+    append_varint(body, len(corrections))
+    body += corrections
+    for lane in encoded.lanes[:-1]:
+        append_varint(body, len(lane))
+    for lane in encoded.lanes:
+        body += lane
+    return bytes(body)
+
+
+def _unpacked(body: bytes, levels: int) -> tuple[Sequence[bytes], bytes]:
+    """Lanes and corrections."""
+    count, position = read_varint(body, 0, "number of lanes")
+    if not 1 <= count <= _MAX_LANES:
+        raise CorruptFile(f"tile: {count} lanes")
+    size, position = read_varint(body, position, "size of the corrections")
+    if size > len(body) - position or (size and not levels):
+        raise CorruptFile("tile: corrections longer than the tile")
+    corrections = body[position : position + size]
+    position += size
+    sizes = []
+    for _ in range(count - 1):
+        lane_size, position = read_varint(body, position, "size of a lane")
+        sizes.append(lane_size)
+    sizes.append(len(body) - position - sum(sizes))
+    if min(sizes) < 0:
+        raise CorruptFile("tile: lanes longer than the tile")
+    lanes = []
+    for lane_size in sizes:
+        lanes.append(body[position : position + lane_size])
+        position += lane_size
+    return lanes, corrections
+
+
+def _webp(pixels: NDArray[np.uint8]) -> bytes | None:
+    """The component as lossless WebP, or None where this build of Pillow does not give the pixels back."""
+    from PIL import Image, features
+
+    if not features.check("webp"):
+        return None
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", lossless=True, quality=100, method=_WEBP_METHOD)
+    data = buffer.getvalue()
+    height, width, count = pixels.shape
+    same = np.array_equal(_from_webp(data, (count, height, width)), pixels)
+    return data if same else None
+
+
+def _from_webp(data: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+            if (image.height, image.width) != shape[1:]:
+                raise CorruptFile(f"tile: its WebP picture is {image.width}x{image.height}")
+            pixels = np.array(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise CorruptFile(f"tile: its WebP picture is damaged: {error}") from error
+    return pixels[:, :, : shape[0]]
