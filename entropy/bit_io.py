@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..formats.errors import CorruptFile
 
-__all__ = ["BitReader", "BitWriter", "append_varint", "from_zigzag", "read_varint", "to_zigzag"]
+__all__ = ["BitReader", "BitWriter", "append_varint", "exp_golomb_width", "from_zigzag", "read_varint", "to_zigzag"]
 
 _VARINT_BYTES = 9  # nine groups of seven bits: values below 2**63
 
@@ -46,6 +46,11 @@ def read_varint(data: bytes | memoryview, position: int, what: str) -> tuple[int
                 raise CorruptFile(f"{what}: the integer at byte {position} has a padded form")
             return value, position + count + 1
     raise CorruptFile(f"{what}: the integer at byte {position} is longer than {_VARINT_BYTES} bytes")
+
+
+def exp_golomb_width(value: int, order: int) -> int:
+    """The number of bits of :meth:`BitWriter.write_exp_golomb`."""
+    return 2 * ((value >> order) + 1).bit_length() - 1 + order
 
 
 class BitWriter:

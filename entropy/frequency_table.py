@@ -132,6 +132,10 @@ class FrequencyTable:
 
     def to_bytes(self) -> bytes:
         """The table as a compact, self-delimiting field (see ``docs/entropy.md``)."""
+        return self._serialised
+
+    @cached_property
+    def _serialised(self) -> bytes:
         from .table_format import write_table
 
         return write_table(self)

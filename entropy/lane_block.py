@@ -14,7 +14,7 @@ from xxhash import xxh3_64_intdigest
 from ..formats.errors import ChecksumMismatch, CorruptFile, InvalidParameter, LimitExceeded, UnsupportedVersion
 from .bit_io import append_varint, read_varint
 from .packed_integers import append_packed, read_packed
-from .table_format import read_table, write_table
+from .table_format import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +100,7 @@ class LaneBlock:
         append_varint(head, 0 if whole else self.classes.group_size)
         if self.tables_inside:
             for table in self.tables:
-                head += write_table(table)
+                head += table.to_bytes()
         else:
             head += _fingerprint(self.tables)
         append_packed(head, self.symbol_counts)

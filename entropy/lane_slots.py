@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["slots_of_values"]
 
-LaneEscapes = list["NDArray[np.int64] | None"]
+LaneEscapes = dict[int, "NDArray[np.int64]"]
 
 
 def slots_of_values(
@@ -28,7 +28,7 @@ def slots_of_values(
     classes: LaneClasses,
     tables: Sequence[FrequencyTable],
 ) -> tuple[NDArray[Any], LaneEscapes]:
-    """Slot numbers of flat ``values`` (uint8 or uint16), and each lane's escape codes, if any.
+    """Slot numbers of flat ``values`` (uint8 or uint16), and the escape codes of the lanes that have any.
 
     Raises:
         InvalidParameter: a value lies outside its table and the table has no escape slot.
@@ -36,11 +36,11 @@ def slots_of_values(
     dtype = np.uint8 if max(table.slots for table in tables) <= 256 else np.uint16
     ranges = {(table.minimum, table.maximum) for table in tables}
     if values.size == 0:
-        return np.zeros(0, dtype), [None] * counts.size
+        return np.zeros(0, dtype), {}
     if len(ranges) == 1:
         minimum, maximum = ranges.pop()
         if minimum <= int(values.min()) and int(values.max()) <= maximum:
-            return _subtract(values, minimum, dtype), [None] * counts.size
+            return _subtract(values, minimum, dtype), {}
     return _slots_with_escapes(values, counts, classes, tables, dtype)
 
 
@@ -65,7 +65,7 @@ def _slots_with_escapes(
     minima = np.array([table.minimum for table in tables], np.int64)
     maxima = np.array([table.maximum for table in tables], np.int64)
     slots = np.empty(values.size, dtype)
-    escapes: LaneEscapes = []
+    escapes: LaneEscapes = {}
     start = 0
     for lane, count in enumerate(counts.tolist()):
         lane_values = values[start : start + count].astype(np.int64)
@@ -73,7 +73,6 @@ def _slots_with_escapes(
         low, high = minima[numbers], maxima[numbers]
         outside = (lane_values < low) | (lane_values > high)
         lane_slots = lane_values - low
-        escapes.append(None)
         if outside.any():
             where = np.flatnonzero(outside)
             for table in np.unique(numbers[where]).tolist():
@@ -85,7 +84,7 @@ def _slots_with_escapes(
                         f"escape slot; build it with escape=True"
                     )
             lane_slots[where] = (high - low + 1)[where]
-            escapes[-1] = escape_codes(lane_values[where], low[where], high[where])
+            escapes[lane] = escape_codes(lane_values[where], low[where], high[where])
         slots[start : start + count] = lane_slots
         start += count
     return slots, escapes

@@ -89,12 +89,13 @@ def encode_lanes(
     edges = _batches(counts)
     ends = np.concatenate([[0], np.cumsum(counts)])
 
+    encoder = _module(backend).prepare_encoder(tables)
+
     def encode_batch(first: int, last: int) -> _EncodedLanes:
         part = LaneClasses(numbers=chosen.numbers, offsets=chosen.offsets[first:last], group_size=chosen.group_size)
         slots, escapes = slots_of_values(flat[ends[first] : ends[last]], counts[first:last], part, tables)
-        encoder = _module(backend).encode
-        words, sizes = encoder(slots, counts[first:last], part, tables)
-        return words, sizes, escapes
+        words, sizes = encoder(slots, counts[first:last], part)
+        return words, sizes, {first + lane: codes for lane, codes in escapes.items()}
 
     if workers > 1 and len(edges) > 2:
         with ThreadPoolExecutor(workers) as pool:
@@ -188,7 +189,7 @@ def decode_lanes_tensor(
     return torch.from_numpy(on_host).to(target).reshape(chosen.size, count)
 
 
-_EncodedLanes = tuple["NDArray[np.uint32]", "NDArray[np.int64]", "list[NDArray[np.int64] | None]"]
+_EncodedLanes = tuple["NDArray[np.uint32]", "NDArray[np.int64]", "dict[int, NDArray[np.int64]]"]
 
 
 def _decode(block: LaneBlock, lanes: NDArray[np.int64], backend: Backend, threads: int | None) -> NDArray[Any]:
@@ -335,7 +336,7 @@ def _batches(counts: NDArray[np.int64]) -> list[int]:
     if counts.size == 0:
         return [0]
     quads = np.add.reduceat(counts, np.arange(0, counts.size, 4))
-    number = np.cumsum(quads) // _BATCH_SYMBOLS
+    number = np.maximum(np.cumsum(quads) - 1, 0) // _BATCH_SYMBOLS
     cuts = np.flatnonzero(np.diff(number)) + 1
     return [0, *(4 * cuts).tolist(), counts.size]
 
@@ -349,9 +350,12 @@ def _assemble(
 ) -> bytes:
     words = [part[0] for part in parts]
     sizes = [part[1] for part in parts]
-    codes = [lane for part in parts for lane in part[2]]
-    escape_counts = np.array([0 if lane is None else lane.size for lane in codes], np.int64)
-    sections = [b"" if lane is None else pack_escapes(lane) for lane in codes]
+    escape_counts = np.zeros(counts.size, np.int64)
+    escape_sizes = np.zeros(counts.size, np.int64)
+    sections = []
+    for lane, codes in (item for part in parts for item in part[2].items()):
+        sections.append(pack_escapes(codes))
+        escape_counts[lane], escape_sizes[lane] = codes.size, len(sections[-1])
     return LaneBlock(
         tables=tables,
         classes=classes,
@@ -359,7 +363,7 @@ def _assemble(
         word_offsets=_edges(np.concatenate([np.zeros(0, np.int64), *sizes])),
         words=np.concatenate([np.zeros(0, np.uint32), *words]),
         escape_counts=escape_counts,
-        escape_offsets=_edges(np.array([len(section) for section in sections], np.int64)),
+        escape_offsets=_edges(escape_sizes),
         escapes=memoryview(b"".join(sections)),
         tables_inside=tables_inside,
     ).to_bytes()

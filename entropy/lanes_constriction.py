@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from .lane_block import LaneBlock, LaneClasses
     from .lane_codes import CodePlan
 
-__all__ = ["decode", "encode"]
+__all__ = ["LaneEncoder", "decode", "prepare_encoder"]
+
+LaneEncoder = Callable[
+    ["NDArray[Any]", "NDArray[np.int64]", "LaneClasses"], "tuple[NDArray[np.uint32], NDArray[np.int64]]"
+]
 
 
 def decode(block: LaneBlock, lanes: NDArray[np.int64], plan: CodePlan, threads: int) -> NDArray[Any]:
@@ -47,28 +52,28 @@ def decode(block: LaneBlock, lanes: NDArray[np.int64], plan: CodePlan, threads: 
     return out
 
 
-def encode(
-    slots: NDArray[Any],
-    counts: NDArray[np.int64],
-    classes: LaneClasses,
-    tables: Sequence[FrequencyTable],
-) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """The words of all lanes, one after the other, and the number of words of each.
+def prepare_encoder(tables: Sequence[FrequencyTable]) -> LaneEncoder:
+    """An encoder of lanes under ``tables``.
 
-    Args:
-        slots: slot numbers of all lanes, flat.
+    It takes flat slot numbers, symbols per lane and classes; it returns the words of all lanes, one
+    after the other, and the number of words of each.
     """
     from constriction import stream
 
-    words = []
-    position = 0
-    for lane, count in enumerate(counts.tolist()):
-        coder = stream.stack.AnsCoder()
-        for number, start, stop in reversed(classes.runs(lane, count)):
-            if tables[number].slots > 1:
-                part = slots[position + start : position + stop].astype(np.int32)
-                coder.encode_reverse(part, coder_model(tables[number]))
-        words.append(coder.get_compressed())
-        position += count
-    sizes = np.array([part.size for part in words], np.int64)
-    return np.concatenate([np.zeros(0, np.uint32), *words]), sizes
+    def encode(
+        slots: NDArray[Any], counts: NDArray[np.int64], classes: LaneClasses
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        words = []
+        position = 0
+        for lane, count in enumerate(counts.tolist()):
+            coder = stream.stack.AnsCoder()
+            for number, start, stop in reversed(classes.runs(lane, count)):
+                if tables[number].slots > 1:
+                    part = slots[position + start : position + stop].astype(np.int32)
+                    coder.encode_reverse(part, coder_model(tables[number]))
+            words.append(coder.get_compressed())
+            position += count
+        sizes = np.array([part.size for part in words], np.int64)
+        return np.concatenate([np.zeros(0, np.uint32), *words]), sizes
+
+    return encode

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from .frequency_table import FrequencyTable
     from .lane_block import LaneBlock, LaneClasses
     from .lane_codes import CodePlan
+    from .lanes_constriction import LaneEncoder
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "prepare_encoder"]
 
 
 def decode(block: LaneBlock, lanes: NDArray[np.int64], plan: CodePlan, threads: int) -> NDArray[Any]:
@@ -55,43 +56,39 @@ def decode(block: LaneBlock, lanes: NDArray[np.int64], plan: CodePlan, threads: 
     return out
 
 
-def encode(
-    slots: NDArray[Any],
-    counts: NDArray[np.int64],
-    classes: LaneClasses,
-    tables: Sequence[FrequencyTable],
-) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """The words of all lanes, one after the other, and the number of words of each.
-
-    Args:
-        slots: slot numbers of all lanes, flat, uint8 or uint16.
-    """
+def prepare_encoder(tables: Sequence[FrequencyTable]) -> LaneEncoder:
+    """An encoder of lanes under ``tables``; see :func:`.lanes_constriction.prepare_encoder`."""
     from .native_encoding import encode_lanes
 
     entries, reciprocals, stride, aligned = _encoder_tables(tables)
-    longest = int(counts.max(initial=0))
-    scratch = np.empty(4 * (longest + 1), np.uint32)
-    words = np.empty(slots.size + 3 * counts.size, np.uint32)
-    sizes = np.zeros(counts.size, np.int64)
-    total = encode_lanes(
-        slots,
-        np.cumsum(counts) - counts,
-        counts,
-        classes.numbers,
-        classes.offsets,
-        classes.group_size,
-        entries,
-        reciprocals,
-        np.uint64(stride),
-        aligned,
-        scratch,
-        np.uint64(longest + 1),
-        words,
-        0,
-        counts.size,
-        sizes,
-    )
-    return words[:total].copy(), sizes
+
+    def encode(
+        slots: NDArray[Any], counts: NDArray[np.int64], classes: LaneClasses
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        capacity = int(counts.max(initial=0)) + 1
+        words = np.empty(slots.size + 3 * counts.size, np.uint32)
+        sizes = np.zeros(counts.size, np.int64)
+        total = encode_lanes(
+            slots,
+            np.cumsum(counts) - counts,
+            counts,
+            classes.numbers,
+            classes.offsets,
+            classes.group_size,
+            entries,
+            reciprocals,
+            np.uint64(stride),
+            aligned,
+            np.empty(4 * capacity, np.uint32),
+            np.uint64(capacity),
+            words,
+            0,
+            counts.size,
+            sizes,
+        )
+        return words[:total].copy(), sizes
+
+    return encode
 
 
 def _gather_words(block: LaneBlock, lanes: NDArray[np.int64]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:

@@ -50,7 +50,7 @@ def _start(words, begin, end):
 @inlined
 def _aligned_step(entries, base, code_bits, out, index, state):
     entry = uint64(entries[base + (state & _MASK12)])
-    out[index] = entry  # the store keeps the low bits, which are the code
+    out[uint64(index)] = entry  # the store keeps the low bits, which are the code
     return (state >> _12) * (entry >> (code_bits + _12)) + ((entry >> code_bits) & _MASK12)
 
 
@@ -163,7 +163,7 @@ def _general_symbol(words, begin, buckets, slots, codes, base, slot_base, out, i
     while quantile - (entry & _MASK32) >= (entry >> _32):
         slot += _1
         entry = slots[slot]
-    out[index] = codes[slot]
+    out[uint64(index)] = codes[slot]
     state = (state >> _24) * (entry >> _32) + (quantile - (entry & _MASK32))
     return _refill(state, position, words, (state < _FULL) & (position >= begin))
 

@@ -51,10 +51,10 @@ def _aligned_symbol(slot, entries, reciprocals, base, scratch, scratch_base, sta
 @inlined
 def _general_flush(scratch, base, written, state, words, position):
     for i in range(written):
-        words[position + i] = scratch[base + uint64(i)]
+        words[uint64(position + i)] = scratch[base + uint64(i)]
     position += written
     while state != _0:
-        words[position] = state & _MASK32
+        words[uint64(position)] = state & _MASK32
         state >>= _32
         position += 1
     return position
@@ -66,12 +66,12 @@ def _aligned_flush(scratch, base, written, state, words, position):
     carried = _0
     for i in range(written):
         word = uint64(scratch[base + uint64(i)])
-        words[position + i] = ((word << _12) & _MASK32) | carried
+        words[uint64(position + i)] = ((word << _12) & _MASK32) | carried
         carried = word >> _20
     position += written
     state = (state << _12) | carried
     while state != _0:
-        words[position] = state & _MASK32
+        words[uint64(position)] = state & _MASK32
         state >>= _32
         position += 1
     return position
@@ -89,7 +89,7 @@ def _rest(
         stop = max(common, group * group_size)
         table = uint64(classes[row + group]) * stride
         for i in range(t - 1, stop - 1, -1):
-            slot = uint64(symbols[start + i])
+            slot = uint64(symbols[uint64(start + i)])
             if aligned:
                 state, written = _aligned_symbol(slot, entries, reciprocals, table, scratch, base, state, written)
             else:
@@ -143,14 +143,24 @@ def encode_lanes(
             d2, d3 = uint64(classes[r2 + group]) * stride, uint64(classes[r3 + group]) * stride
             if aligned:
                 for i in range(t - 1, stop - 1, -1):
-                    a, b, c, d = symbols[o0 + i], symbols[o1 + i], symbols[o2 + i], symbols[o3 + i]
+                    a, b, c, d = (
+                        symbols[uint64(o0 + i)],
+                        symbols[uint64(o1 + i)],
+                        symbols[uint64(o2 + i)],
+                        symbols[uint64(o3 + i)],
+                    )
                     s0, w0 = _aligned_symbol(uint64(a), entries, reciprocals, d0, scratch, z0, s0, w0)
                     s1, w1 = _aligned_symbol(uint64(b), entries, reciprocals, d1, scratch, z1, s1, w1)
                     s2, w2 = _aligned_symbol(uint64(c), entries, reciprocals, d2, scratch, z2, s2, w2)
                     s3, w3 = _aligned_symbol(uint64(d), entries, reciprocals, d3, scratch, z3, s3, w3)
             else:
                 for i in range(t - 1, stop - 1, -1):
-                    a, b, c, d = symbols[o0 + i], symbols[o1 + i], symbols[o2 + i], symbols[o3 + i]
+                    a, b, c, d = (
+                        symbols[uint64(o0 + i)],
+                        symbols[uint64(o1 + i)],
+                        symbols[uint64(o2 + i)],
+                        symbols[uint64(o3 + i)],
+                    )
                     s0, w0 = _general_symbol(uint64(a), entries, reciprocals, d0, scratch, z0, s0, w0)
                     s1, w1 = _general_symbol(uint64(b), entries, reciprocals, d1, scratch, z1, s1, w1)
                     s2, w2 = _general_symbol(uint64(c), entries, reciprocals, d2, scratch, z2, s2, w2)

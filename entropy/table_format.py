@@ -5,11 +5,16 @@ The normative description is in ``docs/entropy.md``, section "Frequency table".
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..formats.errors import CorruptFile, InvalidParameter
-from .bit_io import BitReader, BitWriter, append_varint, from_zigzag, read_varint, to_zigzag
+from .bit_io import BitReader, BitWriter, append_varint, exp_golomb_width, from_zigzag, read_varint, to_zigzag
 from .frequency_table import MAX_MINIMUM, MAX_SYMBOLS, PRECISION, TOTAL, FrequencyTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["read_table", "write_table"]
 
@@ -20,13 +25,17 @@ _PREDICTORS = 3  # none, previous value, geometric continuation
 def write_table(table: FrequencyTable) -> bytes:
     """Serialise ``table`` with whichever predictor makes it smallest."""
     shift = table.alignment
-    values = [int(f) >> shift for f in table.frequencies]
-    payloads = [_write_values(values, predictor) for predictor in range(_PREDICTORS)]
-    predictor = min(range(_PREDICTORS), key=lambda p: len(payloads[p]))
+    values = (table.frequencies >> np.uint32(shift)).tolist()
+    tokens = [list(_tokens(values, predictor)) for predictor in range(_PREDICTORS)]
+    sizes = [sum(exp_golomb_width(value, order) for value, order in found) for found in tokens]
+    predictor = sizes.index(min(sizes))
     out = bytearray([predictor | int(table.escape) << 2 | shift << 3])
     append_varint(out, table.slots)
     append_varint(out, to_zigzag(table.minimum))
-    return bytes(out) + payloads[predictor]
+    writer = BitWriter()
+    for value, order in tokens[predictor]:
+        writer.write_exp_golomb(value, order)
+    return bytes(out) + writer.to_bytes()
 
 
 def read_table(data: bytes | memoryview, position: int) -> tuple[FrequencyTable, int]:
@@ -67,9 +76,7 @@ class _GolombState:
         self._sum = 4
         self._count = 1
 
-    @property
-    def order(self) -> int:
-        return max((self._sum // self._count).bit_length() - 1, 0)
+        self.order = 2
 
     def update(self, code: int) -> None:
         self._sum += code
@@ -77,6 +84,7 @@ class _GolombState:
         if self._count == 8:
             self._sum >>= 1
             self._count >>= 1
+        self.order = max((self._sum // self._count).bit_length() - 1, 0)
 
 
 def _predict(previous: int, before: int, predictor: int) -> int:
@@ -98,14 +106,15 @@ def _value_of_code(code: int, previous: int, before: int, predictor: int) -> int
     return from_zigzag(code) + _predict(previous, before, predictor)
 
 
-def _write_values(values: list[int], predictor: int) -> bytes:
-    writer, state = BitWriter(), _GolombState()
+def _tokens(values: list[int], predictor: int) -> Iterator[tuple[int, int]]:
+    """The exponential-Golomb codes of a table: pairs of value and order."""
+    state = _GolombState()
     previous = before = 1
     position = 0
     while position < len(values):
         value = values[position]
         code = _residual_code(value, previous, before, predictor)
-        writer.write_exp_golomb(code, state.order)
+        yield code, state.order
         state.update(code)
         position += 1
         before, previous = previous, value
@@ -113,10 +122,9 @@ def _write_values(values: list[int], predictor: int) -> bytes:
             run = position
             while run < len(values) and values[run] == 1:
                 run += 1
-            writer.write_exp_golomb(run - position, 0)
+            yield run - position, 0
             if run > position:
                 before, position = 1, run
-    return writer.to_bytes()
 
 
 def _read_values(reader: BitReader, slots: int, predictor: int, limit: int) -> list[int]:
