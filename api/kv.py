@@ -86,9 +86,7 @@ def from_transformers(
     with open_source(cache, limits=DEFAULT_LIMITS) as source:
         source.metadata["first_position"] = str(first_position)
         found = cache_from_source(source)
-    table = replace(
-        found.table, rotary=None if model is None else model_rotary(model), model=name
-    )
+    table = replace(found.table, rotary=None if model is None else model_rotary(model), model=name)
     mass = None if attention_mass is None else tuple(np.asarray(m, np.float32) for m in attention_mass)
     return replace(found, table=table, attention_mass=mass)
 
@@ -110,11 +108,7 @@ def decode(
     Raises :class:`CorruptFile` and its kinds, :class:`InvalidParameter`, :class:`LimitExceeded`.
     """
     run = context or RunContext()
-    ranges = {
-        axis: pair
-        for axis, pair in (("layers", layers), ("tokens", tokens))
-        if pair != (0, None)
-    }
+    ranges = {axis: pair for axis, pair in (("layers", layers), ("tokens", tokens)) if pair != (0, None)}
     with ContainerReader(source, limits=run.limits) as container:
         codec: Any = find_codec(container.header.codec)
         if not hasattr(codec, "decode_cache"):
@@ -141,9 +135,7 @@ def to_arrays(cache: Cache) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         keys = np.stack([to_float32(cache.parts[n, "key"]) for n in numbers])
         values = np.stack([to_float32(cache.parts[n, "value"]) for n in numbers])
     except (KeyError, ValueError) as error:
-        raise InvalidParameter(
-            "the layers differ in kind or shape; take them from cache.parts one by one"
-        ) from error
+        raise InvalidParameter("the layers differ in kind or shape; take them from cache.parts one by one") from error
     return keys, values
 
 

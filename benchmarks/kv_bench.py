@@ -65,13 +65,9 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
     if not rows:
         raise InvalidParameter(f"documents={own['documents']} selects nothing; give a range such as 10:13")
     data = Path(own["data"]) if own["data"] else _default_data()
-    caches = ReferenceCaches(
-        own["model"], data, int(own["context_tokens"]), int(own["continuation_tokens"])
-    )
+    caches = ReferenceCaches(own["model"], data, int(own["context_tokens"]), int(own["continuation_tokens"]))
     topics = _topics(data)
-    choices = [
-        dict(zip(rest, values, strict=True)) for values in itertools.product(*rest.values())
-    ]
+    choices = [dict(zip(rest, values, strict=True)) for values in itertools.product(*rest.values())]
     outcomes: list[list[_Outcome]] = [[] for _ in choices]
     rotary = caches.rotary()
     for done, row in enumerate(rows):
@@ -84,9 +80,7 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
             attention_mass=reference.attention_mass if own["mass"] == "yes" else None,
         )
         for number, choice in enumerate(choices):
-            outcomes[number].append(
-                _run(own["codec"], choice, cache, caches, reference, topics[row], context)
-            )
+            outcomes[number].append(_run(own["codec"], choice, cache, caches, reference, topics[row], context))
             context.report("bench", done * len(choices) + number + 1, len(rows) * len(choices))
     where = {
         "benchmark": "kv",
@@ -150,9 +144,7 @@ def _summary(outcomes: Sequence[_Outcome]) -> dict[str, Any]:
         "perplexity": _geometric([item.quality.perplexity for item in outcomes]),
         "reference_perplexity": _geometric([item.quality.reference_perplexity for item in outcomes]),
         "answer_nats": float(np.mean([item.quality.answer_nats for item in outcomes])),
-        "reference_answer_nats": float(
-            np.mean([item.quality.reference_answer_nats for item in outcomes])
-        ),
+        "reference_answer_nats": float(np.mean([item.quality.reference_answer_nats for item in outcomes])),
         "encode_cpu_mb_per_second": 2e-6 * elements / sum(o.encode_cpu_seconds for o in outcomes),
         "decode_cpu_mb_per_second": 2e-6 * elements / sum(o.decode_cpu_seconds for o in outcomes),
     }

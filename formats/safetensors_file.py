@@ -79,9 +79,7 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
     raise UnsupportedInput(f"arrays of type {dtype} have no safetensors type; use float32 or float16")
 
 
-def read_safetensors(
-    data: bytes | mmap.mmap, *, name: str, limits: Limits
-) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_safetensors(data: bytes | mmap.mmap, *, name: str, limits: Limits) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Views of every tensor of ``data`` by name, and the metadata.
 
     The header must be well formed, and the tensors must cover the rest of the file exactly, without overlap.
@@ -115,9 +113,7 @@ def read_safetensors(
     return tensors, dict(metadata)
 
 
-def write_safetensors(
-    stream: BinaryIO | Any, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
-) -> int:
+def write_safetensors(stream: BinaryIO | Any, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
     """Write ``tensors`` in their order; return the number of bytes."""
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     position = 0
@@ -167,9 +163,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _view(
-    data: bytes | mmap.mmap, start: int, key: str, entry: Any, name: str
-) -> tuple[int, int, Tensor]:
+def _view(data: bytes | mmap.mmap, start: int, key: str, entry: Any, name: str) -> tuple[int, int, Tensor]:
     where = f"{name}: tensor {key!r}"
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise CorruptFile(f"{where} is not described by dtype, shape and data_offsets")
@@ -184,9 +178,7 @@ def _view(
     for side in shape:
         count *= side
     if end - begin != count * held_as.itemsize or start + end > len(data):
-        raise CorruptFile(
-            f"{where}: shape {shape} of {dtype} does not fit bytes {begin:,} to {end:,} of the data"
-        )
+        raise CorruptFile(f"{where}: shape {shape} of {dtype} does not fit bytes {begin:,} to {end:,} of the data")
     if count == 0:
         return begin, end, Tensor(dtype=dtype, data=np.zeros(shape, held_as))
     view = np.frombuffer(data, held_as, count=count, offset=start + begin).reshape(shape)

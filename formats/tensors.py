@@ -184,9 +184,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
         return Tensor(dtype=dtype, data=value.astype(value.dtype.newbyteorder("<"), copy=False))
     if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
         return _from_torch(value, name)
-    raise UnsupportedInput(
-        f"{name} is a {type(value).__name__}; expected a NumPy array or a torch tensor"
-    )
+    raise UnsupportedInput(f"{name} is a {type(value).__name__}; expected a NumPy array or a torch tensor")
 
 
 def natural_value(tensor: Tensor) -> Any:
@@ -219,9 +217,7 @@ def _from_torch(value: Any, name: str) -> Tensor:
         raise UnsupportedInput(f"{name}: tensors of {value.dtype} cannot be read: {error}") from error
 
 
-def _in_memory(
-    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], name: str
-) -> TensorSource:
+def _in_memory(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], name: str) -> TensorSource:
     size_bytes = sum(tensor.size_bytes for tensor in tensors.values())
     return TensorSource(tensors, metadata, size_bytes=size_bytes, name=name)
 
@@ -277,11 +273,7 @@ def _read_npy(data: np.ndarray[Any, Any], name: str) -> Tensor:
     head = io.BytesIO(data[: 1 << 16].tobytes())
     try:
         version = np.lib.format.read_magic(head)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(head)
     except ValueError as error:
         raise CorruptFile(f"{name}: not a readable npy file: {error}") from error

@@ -129,8 +129,7 @@ class CacheTable:
 
     def as_json(self) -> JsonObject:
         rows: list[Any] = [
-            [layer.first_token, [[p.role, p.heads, p.width, p.dtype] for p in layer.parts]]
-            for layer in self.layers
+            [layer.first_token, [[p.role, p.heads, p.width, p.dtype] for p in layer.parts]] for layer in self.layers
         ]
         # equal neighbours are one row with a count, so that the header stays small
         table: list[Any] = []

@@ -66,11 +66,7 @@ def history_layers(layer: int, *, reach: int, intra_every: int) -> list[int]:
     return list(range(layer - 1, max(first, layer - reach) - 1, -1))
 
 
-def history_size(
-    layers: tuple[LayerTable, ...], layer: int, part: int, *, reach: int, intra_every: int
-) -> int:
+def history_size(layers: tuple[LayerTable, ...], layer: int, part: int, *, reach: int, intra_every: int) -> int:
     """How many inputs the predictor of ``part`` of ``layer`` has."""
-    earlier = sum(
-        layers[number].channels for number in history_layers(layer, reach=reach, intra_every=intra_every)
-    )
+    earlier = sum(layers[number].channels for number in history_layers(layer, reach=reach, intra_every=intra_every))
     return earlier + sum(item.channels for item in layers[layer].parts[:part])

@@ -46,9 +46,7 @@ def cache_from_source(source: TensorSource) -> Cache:
     return cache_from_tensors(source.tensors, source.metadata, name=source.name)
 
 
-def cache_from_tensors(
-    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, name: str
-) -> Cache:
+def cache_from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, name: str) -> Cache:
     """Recognise the layers by their names.
 
     Raises :class:`UnsupportedInput` naming the tensor that does not fit, :class:`InvalidParameter` for bad metadata.
@@ -86,9 +84,7 @@ def cache_from_tensors(
             parts[number, role] = _three_axes(layer[role])
         masses.append(None if mass is None else _mass(mass, row[0].heads, tokens, number, name))
     longest = max(tokens for _, tokens in tables)
-    layers = tuple(
-        LayerTable(parts=row, first_token=longest - tokens) for row, tokens in tables
-    )
+    layers = tuple(LayerTable(parts=row, first_token=longest - tokens) for row, tokens in tables)
     _check_token_counts(layers, longest, metadata, name)
     table = _table(layers, longest, metadata, name, stacked=False)
     return Cache(table=table, parts=parts, attention_mass=_all_or_none(masses, name))
@@ -114,10 +110,7 @@ def named_tensors(cache: Cache) -> tuple[dict[str, Tensor], dict[str, str]]:
         layers = range(len(cache.table.layers))
         # [layers, 2, tokens, heads, dim]
         data = np.stack(
-            [
-                np.stack([cache.parts[n, role].data.swapaxes(0, 1) for role in ("key", "value")])
-                for n in layers
-            ]
+            [np.stack([cache.parts[n, role].data.swapaxes(0, 1) for role in ("key", "value")]) for n in layers]
         )
         tensors[ARRAY] = Tensor(dtype=cache.parts[0, "key"].dtype, data=data)
         return tensors, metadata_of(cache.table)
@@ -147,10 +140,7 @@ def _from_stacked(tensor: Tensor, metadata: Mapping[str, str], name: str) -> Cac
         raise UnsupportedInput(f"{name} is empty: its shape is {list(shape)}")
     _check_dtype(tensor, name)
     layers, _, tokens, heads, width = shape
-    row = tuple(
-        PartTable(role=role, heads=heads, width=width, dtype=tensor.dtype)
-        for role in ("key", "value")
-    )
+    row = tuple(PartTable(role=role, heads=heads, width=width, dtype=tensor.dtype) for role in ("key", "value"))
     parts = {
         (number, part.role): Tensor(dtype=tensor.dtype, data=tensor.data[number, side].swapaxes(0, 1))
         for number in range(layers)
@@ -200,9 +190,7 @@ def _three_axes(tensor: Tensor) -> Tensor:
     return Tensor(dtype=tensor.dtype, data=tensor.data[None])
 
 
-def _mass(
-    tensor: Tensor, heads: int, tokens: int, number: int, name: str
-) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _mass(tensor: Tensor, heads: int, tokens: int, number: int, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
     where = f"{name}: layers.{number}.attention_mass"
     if tensor.dtype not in FLOAT_DTYPES or tensor.shape != (heads, tokens):
         raise UnsupportedInput(
@@ -225,9 +213,7 @@ def _all_or_none(masses: list[Any], name: str) -> tuple[Any, ...] | None:
     return tuple(masses)
 
 
-def _check_token_counts(
-    layers: tuple[LayerTable, ...], longest: int, metadata: Mapping[str, str], name: str
-) -> None:
+def _check_token_counts(layers: tuple[LayerTable, ...], longest: int, metadata: Mapping[str, str], name: str) -> None:
     shorter = [number for number, layer in enumerate(layers) if layer.first_token]
     if shorter and metadata.get("sliding_window") != "true":
         number = shorter[0]
@@ -245,9 +231,7 @@ def _table(
     *,
     stacked: bool,
 ) -> CacheTable:
-    unknown = sorted(
-        key for key in metadata if key.startswith("rope_") and key not in _KNOWN_METADATA
-    )
+    unknown = sorted(key for key in metadata if key.startswith("rope_") and key not in _KNOWN_METADATA)
     if unknown:
         raise UnsupportedInput(f"{name}: the metadata {unknown[0]!r} is unknown; known: {', '.join(_KNOWN_METADATA)}")
     try:

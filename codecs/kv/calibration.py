@@ -213,14 +213,10 @@ class _Fit:
             else (history[n] @ predictor.down @ predictor.up).reshape(tokens, heads, width)
             for n in range(len(values))
         ]
-        residual = np.concatenate(
-            [(c - p)[ordinary] for c, p in zip(coefficients, predictions, strict=True)]
-        )
+        residual = np.concatenate([(c - p)[ordinary] for c, p in zip(coefficients, predictions, strict=True)])
         scales = scale_indices(np.sqrt(np.square(residual).mean(axis=0)))
         self._close_loop(layer, coefficients, predictions, scales, found)
-        return PartModel(
-            mean=mean, analysis=analysis, synthesis=synthesis, scales=scales, predictor=predictor
-        )
+        return PartModel(mean=mean, analysis=analysis, synthesis=synthesis, scales=scales, predictor=predictor)
 
     def _close_loop(
         self,
@@ -244,9 +240,9 @@ class _Fit:
             normal = np.abs(own - before) / steps.T[:, :, None]
             index = (classes.astype(np.int64) * MAGNITUDES + np.minimum(magnitudes, 3)).ravel()
             size = CLASSES * MAGNITUDES
-            self._shift_sums += np.bincount(
-                index, weights=(magnitudes - normal).ravel(), minlength=size
-            ).reshape(CLASSES, MAGNITUDES)
+            self._shift_sums += np.bincount(index, weights=(magnitudes - normal).ravel(), minlength=size).reshape(
+                CLASSES, MAGNITUDES
+            )
             self._shift_counts += np.bincount(index, minlength=size).reshape(CLASSES, MAGNITUDES)
             found[number].append(predicted.reshape(len(predicted), -1))
 

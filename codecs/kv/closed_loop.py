@@ -44,19 +44,14 @@ class ClosedLoop:
 
     def classes(self, layer: int) -> list[NDArray[np.uint16]]:
         """The class of every symbol of ``layer``: uint16 [tokens, heads, width] for each part."""
-        return [
-            class_numbers(part.scales, self._weights[layer], self._quality)
-            for part in self._model.parts[layer]
-        ]
+        return [class_numbers(part.scales, self._weights[layer], self._quality) for part in self._model.parts[layer]]
 
     def encode(self, layer: int, parts: Sequence[NDArray[np.float32]]) -> list[NDArray[np.int32]]:
         """The symbols of ``parts``, float32 [tokens, heads, width] each, before RoPE."""
         steps = step_sizes(self._weights[layer], self._quality)
         found: list[NDArray[np.float32]] = []
         symbols = []
-        for model, values, classes in zip(
-            self._model.parts[layer], parts, self.classes(layer), strict=True
-        ):
+        for model, values, classes in zip(self._model.parts[layer], parts, self.classes(layer), strict=True):
             coefficients = _per_head(values - model.mean, model.analysis)
             predictions = self._predict(layer, model, found, values.shape)
             own = np.empty(values.shape, np.int32)
@@ -71,9 +66,7 @@ class ClosedLoop:
         steps = step_sizes(self._weights[layer], self._quality)
         found: list[NDArray[np.float32]] = []
         parts = []
-        for model, own, classes in zip(
-            self._model.parts[layer], symbols, self.classes(layer), strict=True
-        ):
+        for model, own, classes in zip(self._model.parts[layer], symbols, self.classes(layer), strict=True):
             values = self._predict(layer, model, found, own.shape)
             dequantise(own, classes, steps, self._model.shifts, values)
             found.append(values.reshape(len(own), -1))
@@ -92,9 +85,7 @@ class ClosedLoop:
     ) -> NDArray[np.float32]:
         if model.predictor is None:
             return np.zeros(shape, np.float32)
-        earlier = history_layers(
-            layer, reach=self._model.reach, intra_every=self._model.intra_every
-        )
+        earlier = history_layers(layer, reach=self._model.reach, intra_every=self._model.intra_every)
         rows = 0
         low: Any = None
         # the history is never gathered: each piece multiplies its own rows of the predictor

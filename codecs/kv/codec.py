@@ -32,16 +32,14 @@ _MAX_QUALITY = 150
 class KVParams:
     """Settings of the ``kv`` codec."""
 
-    quality: int = field(
-        default=60, metadata={"help": "fineness of the steps; 6 more halve them (0 to 150)"}
-    )
+    quality: int = field(default=60, metadata={"help": "fineness of the steps; 6 more halve them (0 to 150)"})
     profile: str = field(
         default="auto",
-        metadata={"help": "a profile file, 'auto' (a shipped one for the cache's model) or 'none' (learn from the cache)"},
+        metadata={
+            "help": "a profile file, 'auto' (a shipped one for the cache's model) or 'none' (learn from the cache)"
+        },
     )
-    chunk_tokens: int = field(
-        default=512, metadata={"help": "tokens per independently readable chunk"}
-    )
+    chunk_tokens: int = field(default=512, metadata={"help": "tokens per independently readable chunk"})
     transform: Literal["auto", "heads", "none"] = field(
         default="auto",
         metadata={"help": "without a profile: decorrelate the channels of each head, or not"},

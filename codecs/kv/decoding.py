@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..run_context import RunContext
     from .profile import Profile
 
-__all__ = ["CacheRange", "TokenChunk", "decode_range"]
+__all__ = ["CacheRange", "TokenChunk", "blank_cache", "decode_range"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def decode_range(
     ``positions`` [tokens of the range] places the keys elsewhere; None leaves them where they were. With ``whole`` the
     file is read front to back and verified on the way, otherwise only what the range needs is read.
     """
-    result = _blank(table, wanted, context)
+    result = blank_cache(table, wanted, context)
     model: Any = profile
     first = 0
     if profile is not None and profile.model.reach:
@@ -77,9 +77,7 @@ def decode_range(
         first = wanted.layers[0]
     threads = context.threads or len(os.sched_getaffinity(0))
     chunks = (
-        _all_chunks(source, table, chunk_tokens)
-        if whole
-        else _some_chunks(source, table, chunk_tokens, wanted, first)
+        _all_chunks(source, table, chunk_tokens) if whole else _some_chunks(source, table, chunk_tokens, wanted, first)
     )
     for item in chunks:
         if isinstance(item, bytes):
@@ -104,16 +102,12 @@ def _decode_chunk(
     threads: int,
 ) -> None:
     spans = _spans(table, item.start, item.stop)
-    shapes = [
-        (row.parts[0].heads, b - a) for row, (a, b) in zip(table.layers, spans, strict=True)
-    ]
+    shapes = [(row.parts[0].heads, b - a) for row, (a, b) in zip(table.layers, spans, strict=True)]
     weights = decode_weights(item.weights, shapes, model.weights)
     loop = ClosedLoop(model.model, quality, weights)
     needed = [n for n in range(first, wanted.layers[1]) if spans[n][0] < spans[n][1]]
     arrays = [[SymbolArray(classes=own) for own in loop.classes(n)] for n in needed]
-    decoded = decode_payloads(
-        [item.layers[n] for n in needed], arrays, model.tables, threads=threads
-    )
+    decoded = decode_payloads([item.layers[n] for n in needed], arrays, model.tables, threads=threads)
     for layer, symbols in zip(needed, decoded, strict=True):
         parts = loop.decode(layer, symbols)
         if layer >= wanted.layers[0]:
@@ -152,7 +146,8 @@ def _store(
         place[...] = from_float32(kept, spec.dtype).data
 
 
-def _blank(table: CacheTable, wanted: CacheRange, context: RunContext) -> Cache:
+def blank_cache(table: CacheTable, wanted: CacheRange, context: RunContext) -> Cache:
+    """A cache of uninitialised arrays for ``wanted``, after checking the limits."""
     tokens = wanted.tokens[1] - wanted.tokens[0]
     layers = []
     for number in range(*wanted.layers):
@@ -183,14 +178,10 @@ def _blank(table: CacheTable, wanted: CacheRange, context: RunContext) -> Cache:
 
 
 def _spans(table: CacheTable, start: int, stop: int) -> list[tuple[int, int]]:
-    return [
-        (max(start - row.first_token, 0), max(stop - row.first_token, 0)) for row in table.layers
-    ]
+    return [(max(start - row.first_token, 0), max(stop - row.first_token, 0)) for row in table.layers]
 
 
-def _all_chunks(
-    source: ContainerReader, table: CacheTable, chunk_tokens: int
-) -> Iterator[TokenChunk | bytes]:
+def _all_chunks(source: ContainerReader, table: CacheTable, chunk_tokens: int) -> Iterator[TokenChunk | bytes]:
     """The model payload if there is one, then every token chunk, in the only order they may have."""
     expected = _order(table, chunk_tokens)
     current: TokenChunk | None = None
@@ -246,9 +237,7 @@ def _some_chunks(
         )
 
 
-def _order(
-    table: CacheTable, chunk_tokens: int
-) -> Iterator[tuple[str, tuple[int, ...]] | None]:
+def _order(table: CacheTable, chunk_tokens: int) -> Iterator[tuple[str, tuple[int, ...]] | None]:
     for start in range(0, table.tokens, chunk_tokens):
         stop = min(start + chunk_tokens, table.tokens)
         yield WEIGHT_CHUNK, (start, stop)

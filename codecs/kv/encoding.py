@@ -64,9 +64,7 @@ def prepare_model(
     reader = PartReader(cache)
     learned = learn_model(
         table,
-        lambda layer, part: reader.read(
-            layer, part, 0, table.tokens - table.layers[layer].first_token
-        ),
+        lambda layer, part: reader.read(layer, part, 0, table.tokens - table.layers[layer].first_token),
         weights,
         quality,
         transform=table.tokens >= TRANSFORM_TOKENS if transform is None else transform,
@@ -92,9 +90,7 @@ def encode_chunks(
     payload_bytes = weight_bytes = 0
     for number in range(chunks):
         start, stop = number * chunk_tokens, min(table.tokens, (number + 1) * chunk_tokens)
-        spans = [
-            (max(start - row.first_token, 0), max(stop - row.first_token, 0)) for row in table.layers
-        ]
+        spans = [(max(start - row.first_token, 0), max(stop - row.first_token, 0)) for row in table.layers]
         own = [w[:, a:b] for w, (a, b) in zip(weights, spans, strict=True)]
         payload = encode_weights(own, model.weights)
         weight_bytes += len(payload)
@@ -106,9 +102,7 @@ def encode_chunks(
             parts = [reader.read(layer, part, a, b) for part in range(len(table.layers[layer].parts))]
             symbols = loop.encode(layer, parts)
             classes = loop.classes(layer)
-            arrays = [
-                SymbolArray(classes=c, symbols=s) for c, s in zip(classes, symbols, strict=True)
-            ]
+            arrays = [SymbolArray(classes=c, symbols=s) for c, s in zip(classes, symbols, strict=True)]
             ideal_bits += code_length_bits(symbols, classes, model.tables)
             block = encode_payloads([arrays], model.tables)[0]
             payload_bytes += len(block)

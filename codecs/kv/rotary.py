@@ -16,25 +16,19 @@ __all__ = ["rotate", "rotation_tables", "unrotate"]
 Floats = "NDArray[np.float32]"
 
 
-def rotation_tables(
-    rotary: Rotary, positions: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def rotation_tables(rotary: Rotary, positions: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Cosines and sines, float32 [tokens, pairs], from angles in float64."""
     angles = positions.astype(np.float64)[:, None] * np.asarray(rotary.inverse_frequencies)
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
-def rotate(
-    keys: NDArray[np.float32], rotary: Rotary, positions: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def rotate(keys: NDArray[np.float32], rotary: Rotary, positions: NDArray[np.int64]) -> NDArray[np.float32]:
     """Keys [heads, tokens, width] before RoPE, placed at ``positions`` [tokens]."""
     cosines, sines = rotation_tables(rotary, positions)
     return _turn(keys, rotary, cosines, sines)
 
 
-def unrotate(
-    keys: NDArray[np.float32], rotary: Rotary, positions: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def unrotate(keys: NDArray[np.float32], rotary: Rotary, positions: NDArray[np.int64]) -> NDArray[np.float32]:
     """Invert :func:`rotate`."""
     cosines, sines = rotation_tables(rotary, positions)
     return _turn(keys, rotary, cosines, -sines)

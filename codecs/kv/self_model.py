@@ -104,9 +104,7 @@ def learn_model(
     found[:, 0] = 0
     rounded = np.round(np.clip(found, -0.5, 0.5) / _SHIFT_UNIT) * _SHIFT_UNIT
     return SelfModel(
-        model=CacheModel(
-            parts=tuple(layers), reach=0, intra_every=0, shifts=rounded.astype(np.float32)
-        ),
+        model=CacheModel(parts=tuple(layers), reach=0, intra_every=0, shifts=rounded.astype(np.float32)),
         tables=tables_of_histogram(counts),
         weights=fit_weight_model([list(weights)]),
         numbers=tuple(numbers),
@@ -156,7 +154,11 @@ def read_model(data: bytes, table: CacheTable) -> SelfModel:
     coefficients, position = read_integers(data, position, heads * 4, what)
     start, position = read_integers(data, position, heads, what)
     scale, position = read_integers(data, position, heads, what)
-    if np.abs(coefficients).max() >= 1 << 21 or np.abs(start).max() >= 128 or not (0 <= scale.min() <= scale.max() < SCALES):
+    if (
+        np.abs(coefficients).max() >= 1 << 21
+        or np.abs(start).max() >= 128
+        or not (0 <= scale.min() <= scale.max() < SCALES)
+    ):
         raise CorruptFile(f"{what}: the predictor of token weights is out of range")
     tables: list[FrequencyTable] = []
     for _ in range(CLASSES + SCALES):
@@ -198,9 +200,7 @@ def read_model(data: bytes, table: CacheTable) -> SelfModel:
     )
 
 
-def _sample(
-    values: NDArray[np.float32], weights: NDArray[np.int8]
-) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+def _sample(values: NDArray[np.float32], weights: NDArray[np.int8]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     if len(values) <= _SAMPLE_TOKENS:
         return values, weights
     chosen = np.linspace(0, len(values) - 1, _SAMPLE_TOKENS).astype(np.int64)

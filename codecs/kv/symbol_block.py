@@ -48,9 +48,7 @@ class SymbolArray:
         return [per_token * (b - a) for a, b in pairwise(edges)]
 
 
-def encode_payloads(
-    layers: Sequence[Sequence[SymbolArray]], tables: Sequence[FrequencyTable]
-) -> list[bytes]:
+def encode_payloads(layers: Sequence[Sequence[SymbolArray]], tables: Sequence[FrequencyTable]) -> list[bytes]:
     """One payload per layer, for :func:`decode_payloads` with the same classes and tables."""
     from ...entropy import lanes_numba  # compiles or loads native code
 
@@ -78,10 +76,7 @@ def decode_payloads(
     """
     from ...entropy import lanes_numba
 
-    counts = [
-        np.array([count for part in parts for count in part.lane_counts()], np.int64)
-        for parts in layers
-    ]
+    counts = [np.array([count for part in parts for count in part.lane_counts()], np.int64) for parts in layers]
     unpacked = [_unpack(data, own.size) for data, own in zip(payloads, counts, strict=True)]
     every = np.concatenate(counts)
     parts = [part for row in layers for part in row]
@@ -120,9 +115,7 @@ class _Payload:
     escapes: memoryview
 
 
-def _pack(
-    words: NDArray[np.uint32], sizes: NDArray[np.int64], escapes: list[NDArray[np.int64] | None]
-) -> bytes:
+def _pack(words: NDArray[np.uint32], sizes: NDArray[np.int64], escapes: list[NDArray[np.int64] | None]) -> bytes:
     sections = [b"" if codes is None else pack_escapes(codes) for codes in escapes]
     counts = np.array([0 if codes is None else codes.size for codes in escapes], np.int64)
     head = bytearray()

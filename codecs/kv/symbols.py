@@ -49,9 +49,7 @@ def scale_indices(scales: NDArray[Any]) -> NDArray[np.int16]:
     return np.round(_UNITS_PER_OCTAVE * np.log2(np.maximum(scales, floor))).astype(np.int16)
 
 
-def class_numbers(
-    scales: NDArray[np.int16], weights: NDArray[np.int8], quality: int
-) -> NDArray[np.uint16]:
+def class_numbers(scales: NDArray[np.int16], weights: NDArray[np.int8], quality: int) -> NDArray[np.uint16]:
     """The classes of a part's symbols, uint16 [tokens, heads, width].
 
     ``scales`` [heads, width] are scale indices; ``weights`` [heads, tokens].

@@ -55,9 +55,7 @@ class TrainingSettings:
         return cls(**values)
 
 
-def train(
-    data: Sequence[Path], output: Path, settings: Mapping[str, str], context: RunContext
-) -> Mapping[str, Figure]:
+def train(data: Sequence[Path], output: Path, settings: Mapping[str, str], context: RunContext) -> Mapping[str, Figure]:
     """Calibrate a KV-cache profile: data are text or JSON-lines files, settings name the model and its contexts."""
     from .calibration import calibrate
     from .model_caches import load_model, record_cache
@@ -91,9 +89,7 @@ def train(
         reach=chosen.reach,
         rank=chosen.rank,
         intra_every=chosen.intra_every,
-        progress=lambda layer: context.report(
-            "calibrate", layer + 1, len(table.layers), unit="layers"
-        ),
+        progress=lambda layer: context.report("calibrate", layer + 1, len(table.layers), unit="layers"),
     )
     with AtomicFile(output, overwrite=True) as file:
         sha256 = save_profile(profile, file)
@@ -101,9 +97,7 @@ def train(
     return {"contexts": len(samples), "sha256": sha256, "profile_bytes": output.stat().st_size}
 
 
-def read_texts(
-    data: Sequence[Path], tokenizer: Any, rows: str, needed: int
-) -> Iterator[list[int]]:
+def read_texts(data: Sequence[Path], tokenizer: Any, rows: str, needed: int) -> Iterator[list[int]]:
     """Token ids of every text long enough; ``rows`` (``a:b``) selects lines of JSON-lines files."""
     start, _, stop = rows.partition(":")
     for path in data:
@@ -132,9 +126,7 @@ def model_rotary(model: Any) -> Rotary:
     """The rotary embedding of a Llama-like model of transformers."""
     embedding = getattr(getattr(model, "model", model), "rotary_emb", None)
     if embedding is None or not hasattr(embedding, "inv_freq"):
-        raise InvalidParameter(
-            f"{type(model).__name__} has no rotary embedding of a known form; profiles need one"
-        )
+        raise InvalidParameter(f"{type(model).__name__} has no rotary embedding of a known form; profiles need one")
     return Rotary(inverse_frequencies=tuple(embedding.inv_freq.double().tolist()))
 
 
@@ -147,9 +139,7 @@ def cache_table_of(sample: CalibrationSample, name: str, rotary: Rotary) -> Cach
             for role, values in zip(("key", "value"), parts, strict=True)
         )
         layers.append(LayerTable(parts=row))  # type: ignore[arg-type]
-    return CacheTable(
-        layers=tuple(layers), tokens=len(sample.parts[0][0]), rotary=rotary, model=name
-    )
+    return CacheTable(layers=tuple(layers), tokens=len(sample.parts[0][0]), rotary=rotary, model=name)
 
 
 def sample_of(recorded: RecordedCache, rotary: Rotary) -> CalibrationSample:

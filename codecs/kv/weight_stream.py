@@ -86,9 +86,7 @@ def encode_weights(weights: Sequence[NDArray[np.int8]], model: WeightModel) -> b
     return encode_symbols(np.concatenate(errors), model.tables, _table_index(weights, model))
 
 
-def decode_weights(
-    data: bytes, shapes: Sequence[tuple[int, int]], model: WeightModel
-) -> list[NDArray[np.int8]]:
+def decode_weights(data: bytes, shapes: Sequence[tuple[int, int]], model: WeightModel) -> list[NDArray[np.int8]]:
     """Invert :func:`encode_weights`; ``shapes`` are (heads, tokens) of each layer.
 
     Raises :class:`CorruptFile` when the stream is malformed or a weight leaves its range.
