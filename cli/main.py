@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from .exit_codes import ExitCode, exit_code_of
 
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # the reader of our standard output went away; do not complain again when the interpreter flushes it
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return ExitCode.SOME_FAILED
 
 
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _add_encode(commands: _Commands) -> None:

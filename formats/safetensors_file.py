@@ -135,7 +135,7 @@ def write_safetensors(stream: BinaryIO | Any, tensors: Mapping[str, Tensor], met
 def _pieces(tensors: Mapping[str, Tensor]) -> Iterator[memoryview]:
     for tensor in tensors.values():
         if tensor.size_bytes:
-            yield memoryview(np.ascontiguousarray(tensor.data).reshape(-1)).cast("B")
+            yield np.ascontiguousarray(tensor.data).reshape(-1).data.cast("B")
 
 
 def _parse(text: bytes, name: str) -> dict[str, Any]:

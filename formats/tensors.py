@@ -127,7 +127,7 @@ class TensorSink:
         buffer = io.BytesIO()
         np.lib.format.write_array_header_1_0(buffer, np.lib.format.header_data_from_array_1_0(tensor.data))
         stream.write(buffer.getvalue())
-        stream.write(memoryview(np.ascontiguousarray(tensor.data).reshape(-1)).cast("B"))
+        stream.write(np.ascontiguousarray(tensor.data).reshape(-1).data.cast("B"))
         return len(buffer.getvalue()) + tensor.size_bytes
 
     def __enter__(self) -> Self:
@@ -273,7 +273,7 @@ def _read_npy(data: np.ndarray[Any, Any], name: str) -> Tensor:
     head = io.BytesIO(data[: 1 << 16].tobytes())
     try:
         version = np.lib.format.read_magic(head)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        read: Any = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(head)
     except ValueError as error:
         raise CorruptFile(f"{name}: not a readable npy file: {error}") from error

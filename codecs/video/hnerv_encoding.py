@@ -143,7 +143,8 @@ def _embed(model: HNeRV, clip: Clip, header: ClipHeader, context: RunContext) ->
     def embed(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         batch = padded_batch(torch.from_numpy(picture[None]).to(device), header.structure.picture)
         with torch.inference_mode(), exact_float32(device):
-            return model.encoder(batch).float().cpu().contiguous().numpy()
+            embedding: NDArray[np.float32] = model.encoder(batch).float().cpu().contiguous().numpy()
+        return embedding
 
     with FrameWorkers(context.threads, device) as workers:
         return np.concatenate(list(workers.map(embed, clip.pictures)))
