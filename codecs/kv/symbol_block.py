@@ -21,7 +21,7 @@ from ...entropy.packed_integers import append_packed, read_packed
 from ...formats.errors import CorruptFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -52,13 +52,14 @@ def encode_payloads(layers: Sequence[Sequence[SymbolArray]], tables: Sequence[Fr
     """One payload per layer, for :func:`decode_payloads` with the same classes and tables."""
     from ...entropy import lanes_numba  # compiles or loads native code
 
+    encoder = lanes_numba.prepare_encoder(tables)
     payloads = []
     for parts in layers:
         counts = np.array([count for part in parts for count in part.lane_counts()], np.int64)
         classes = _classes(parts, counts)
         values = np.concatenate([_known(part).ravel() for part in parts])
         slots, escapes = slots_of_values(values, counts, classes, tuple(tables))
-        words, sizes = lanes_numba.encode(slots, counts, classes, tuple(tables))
+        words, sizes = encoder(slots, counts, classes)
         payloads.append(_pack(words, sizes, escapes))
     return payloads
 
@@ -115,9 +116,10 @@ class _Payload:
     escapes: memoryview
 
 
-def _pack(words: NDArray[np.uint32], sizes: NDArray[np.int64], escapes: list[NDArray[np.int64] | None]) -> bytes:
-    sections = [b"" if codes is None else pack_escapes(codes) for codes in escapes]
-    counts = np.array([0 if codes is None else codes.size for codes in escapes], np.int64)
+def _pack(words: NDArray[np.uint32], sizes: NDArray[np.int64], escapes: Mapping[int, NDArray[np.int64]]) -> bytes:
+    lanes = range(sizes.size)
+    sections = [pack_escapes(escapes[lane]) if lane in escapes else b"" for lane in lanes]
+    counts = np.array([escapes[lane].size if lane in escapes else 0 for lane in lanes], np.int64)
     head = bytearray()
     append_varint(head, sizes.size)
     append_packed(head, sizes)
