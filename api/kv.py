@@ -103,7 +103,8 @@ def decode(
     """Decode a cache file, or a range of it, reading only the chunks it needs.
 
     ``positions``, one per decoded token, places the keys there instead of where the cache was made: a cached passage
-    can stand anywhere in another context. ``settings`` are decode settings such as ``{"profile": "model.safetensors"}``.
+    can stand anywhere in another context. ``settings`` are decode settings, such as
+    ``{"profile": "model.safetensors"}``.
 
     Raises :class:`CorruptFile` and its kinds, :class:`InvalidParameter`, :class:`LimitExceeded`.
     """

@@ -18,10 +18,12 @@ from codeckit.formats.errors import InvalidParameter
 
 from .kv_caches import ReferenceCaches
 from .provenance import provenance
-from .statistics import bootstrap
+from .statistics import Interval, bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from codeckit.codecs.run_context import RunContext
 
@@ -55,8 +57,8 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
     """KL, top-1 agreement and perplexity of a model on decoded caches, at rates from file bytes.
 
     Settings: ``codec``, ``model``, ``data`` (JSON lines), ``documents`` (rows a:b), ``context_tokens``,
-    ``continuation_tokens``, ``mass`` (yes or no: give the codec the attention mass); all others go to the codec, and one
-    with commas runs once for each value.
+    ``continuation_tokens``, ``mass`` (yes or no: give the codec the attention mass); all others go to the codec, and
+    one with commas runs once for each value.
     """
     own = {**_OWN, **{key: value for key, value in settings.items() if key in _OWN}}
     rest = {key: value.split(",") for key, value in settings.items() if key not in _OWN}
@@ -155,9 +157,14 @@ def _summary(outcomes: Sequence[_Outcome]) -> dict[str, Any]:
             ("kl", kl),
             ("top1", np.array([item.quality.top1 for item in outcomes])),
         ):
-            interval = bootstrap(lambda chosen, v=values: float(v[chosen].mean()), len(outcomes))
+            interval = _mean_interval(values)
             result[f"{name}_low"], result[f"{name}_high"] = interval.low, interval.high
     return result
+
+
+def _mean_interval(values: NDArray[np.float64]) -> Interval:
+    """The mean over documents with its interval over resampled documents."""
+    return bootstrap(lambda chosen: float(values[chosen].mean()), len(values))
 
 
 def _described(choice: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Reference caches of real text, recorded once and kept in the user's cache folder, and what a decoded cache is worth."""
+"""Reference caches of real text, kept in the user's cache folder, and what a decoded cache is worth."""
 
 from __future__ import annotations
 

@@ -161,6 +161,8 @@ class CacheTable:
                     raise CorruptFile(f"cache table: more than {_MAX_LAYERS} layers")
                 layers += [layer] * count
             rope = value["rope"]
+            if not isinstance(value["model"], str) or not isinstance(value["stacked"], bool):
+                raise CorruptFile("cache table: its model name or layout is malformed")
             table = cls(
                 layers=tuple(layers),
                 tokens=value["tokens"],
@@ -214,8 +216,6 @@ def _table_problem(table: CacheTable) -> str | None:
         return f"it holds {len(table.layers)} layers; 1 to {_MAX_LAYERS} can be stored"
     if not isinstance(table.first_position, int) or table.first_position < 0:
         return f"its first position is {table.first_position}"
-    if not isinstance(table.model, str) or not isinstance(table.stacked, bool):
-        return "its model name or layout is malformed"
     for number, layer in enumerate(table.layers):
         if tuple(part.role for part in layer.parts) not in _ROLES:
             return f"layer {number} has the parts {[part.role for part in layer.parts]}"

@@ -1,4 +1,4 @@
-"""The statistical model of a cache: per part a mean, a transform, scales and a predictor from what was decoded before."""
+"""The statistical model of a cache: per part a mean, a transform, scales and a predictor from what came before."""
 
 from __future__ import annotations
 

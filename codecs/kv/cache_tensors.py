@@ -9,7 +9,8 @@
 | ``array`` | [layers, 2, tokens, kv_heads, head_dim] | a whole cache in one array instead |
 
 Metadata (strings): ``rope_theta`` (a number) or ``rope_inverse_frequencies`` (numbers joined by commas),
-``rope_style`` (``half`` or ``interleaved``), ``first_position``, ``model``. Without rope metadata keys are taken as they are.
+``rope_style`` (``half`` or ``interleaved``), ``first_position``, ``model``. Without rope metadata keys are taken as
+they are.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def _from_stacked(tensor: Tensor, metadata: Mapping[str, str], name: str) -> Cac
     _check_dtype(tensor, name)
     layers, _, tokens, heads, width = shape
     row = tuple(PartTable(role=role, heads=heads, width=width, dtype=tensor.dtype) for role in ("key", "value"))
-    parts = {
+    parts: dict[tuple[int, str], Tensor] = {
         (number, part.role): Tensor(dtype=tensor.dtype, data=tensor.data[number, side].swapaxes(0, 1))
         for number in range(layers)
         for side, part in enumerate(row)
@@ -172,7 +173,8 @@ def _layer_parts(
         counts.append(tensor.shape[-2])
     if counts[0] != counts[1]:
         raise UnsupportedInput(
-            f"{name}: layer {number} has {counts[0]} tokens of {roles[0]} and {counts[1]} of {roles[1]}; they must agree"
+            f"{name}: layer {number} has {counts[0]} tokens of {roles[0]} and {counts[1]} of {roles[1]}; "
+            "they must agree"
         )
     return tuple(row), counts[0]
 

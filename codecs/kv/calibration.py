@@ -176,11 +176,9 @@ class _Fit:
         )
 
     def fit_layer(self, layer: int) -> None:
-        models: list[PartModel] = []
         found: list[list[Floats]] = [[] for _ in self._samples]
-        for part in range(len(self._table.layers[layer].parts)):
-            models.append(self._fit_part(layer, part, found))
-        self._parts.append(tuple(models))
+        parts = range(len(self._table.layers[layer].parts))
+        self._parts.append(tuple([self._fit_part(layer, part, found) for part in parts]))
         for store, own in zip(self._decoded, found, strict=True):
             store[layer] = np.concatenate(own, axis=1)
             store.pop(layer - self._reach, None)
@@ -249,7 +247,8 @@ class _Fit:
     def _shifts(self) -> Floats:
         shifts = self._shift_sums / (self._shift_counts + 50)
         shifts[:, 0] = 0
-        return np.clip(shifts, -0.5, 0.5).astype(np.float32)
+        clipped: Floats = np.clip(shifts, -0.5, 0.5).astype(np.float32)
+        return clipped
 
     def _history(self, layer: int, found: list[list[Floats]]) -> list[Floats] | None:
         earlier = history_layers(layer, reach=self._reach, intra_every=self._intra_every)
@@ -274,7 +273,8 @@ class _Fit:
         level = np.trace(fisher, axis1=1, axis2=2)[:, None, None] / width
         values, vectors = np.linalg.eigh(fisher + (_FISHER_FLOOR * level + 1e-30) * np.eye(width))
         roots = np.sqrt(np.maximum(values, 0.0))[:, None, :]
-        return ((vectors * roots) @ vectors.transpose(0, 2, 1)).astype(np.float32)
+        whitening: Floats = ((vectors * roots) @ vectors.transpose(0, 2, 1)).astype(np.float32)
+        return whitening
 
 
 def histogram_width() -> int:
@@ -285,7 +285,7 @@ def histogram_width() -> int:
 
 
 def _reduced_rank(inputs: Floats, target: Floats, rank: int) -> tuple[Floats, Floats]:
-    """Ridge regression of ``target`` on ``inputs``, then the best ``rank`` directions, errors weighed by their variance."""
+    """Ridge regression, then the best ``rank`` directions, errors weighed by their variance."""
     squares = inputs.T @ inputs
     ridge = _RIDGE * np.trace(squares) / len(squares) + 1e-30
     regularised = squares.astype(np.float64) + ridge * np.eye(len(squares))

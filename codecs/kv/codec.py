@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = ["CacheView", "KVCodec", "KVParams", "cache_figures", "describe_table"]
 
-_MAX_QUALITY = 150
+_MAX_QUALITY = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KVParams:
     """Settings of the ``kv`` codec."""
 
-    quality: int = field(default=60, metadata={"help": "fineness of the steps; 6 more halve them (0 to 150)"})
+    quality: int = field(default=60, metadata={"help": "fineness of the steps; 6 more halve them (0 to 120)"})
     profile: str = field(
         default="auto",
         metadata={

@@ -166,7 +166,7 @@ def blank_cache(table: CacheTable, wanted: CacheRange, context: RunContext) -> C
     )
     context.limits.check("max_output_bytes", reduced.size_bytes, "the decoded cache")
     context.limits.check("max_memory_bytes", reduced.size_bytes, "the decoded cache")
-    parts = {
+    parts: dict[tuple[int, str], Tensor] = {
         (number, part.role): Tensor(
             dtype=part.dtype,
             data=np.empty((part.heads, tokens - row.first_token, part.width), DTYPES[part.dtype]),

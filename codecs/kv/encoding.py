@@ -55,7 +55,7 @@ class PartReader:
 def prepare_model(
     cache: Cache, profile: Profile | None, quality: int, transform: bool | None
 ) -> tuple[Any, list[NDArray[np.int8]], bytes | None]:
-    """The model to code with (a :class:`Profile` or a :class:`SelfModel`), token weights, and a model payload to store."""
+    """A :class:`Profile` or a :class:`SelfModel` to code with, token weights, and a model payload to store."""
     table = cache.table
     if profile is not None:
         return profile, token_weights(table, profile.sensitivity, cache.attention_mass), None

@@ -37,8 +37,8 @@ class RecordedCache:
     ``keys`` (after RoPE) and ``values`` are [layers, kv_heads, tokens, head_dim] in float32; ``attention_mass`` is
     [layers, kv_heads, tokens], the mean attention probability each token received from the last queries of the
     context and from the query heads of its group. ``log_probabilities`` [continuation, vocabulary] are those of the
-    continuation. ``key_gradients`` and ``value_gradients`` have the shape of the
-    keys: the gradient of the continuation's loss with labels drawn from the model itself; None unless asked for. ``log_probabilities`` [continuation, vocabulary] are those of the continuation.
+    continuation. ``key_gradients`` and ``value_gradients`` have the shape of the keys: the gradient of the
+    continuation's loss with labels drawn from the model itself; None unless asked for.
     """
 
     token_ids: Integers

@@ -129,7 +129,7 @@ def save_profile(profile: Profile, stream: Any) -> str:
 
 
 def load_profile(path: Path) -> Profile:
-    """Read a profile; raises :class:`InvalidParameter` when there is none and :class:`CorruptFile` when it is damaged."""
+    """Read a profile; :class:`InvalidParameter` if it is missing, :class:`CorruptFile` if damaged."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -9,18 +9,30 @@ from __future__ import annotations
 import numpy as np
 
 from ...entropy.native_compilation import compiled
+from ...formats.errors import InvalidParameter
 
 __all__ = ["dequantise", "quantise"]
 
+_MAX_SYMBOL = 1 << 30
 
-@compiled
+
 def quantise(coefficients, predictions, classes, steps, shifts, symbols):
     """Fill ``symbols`` and turn ``predictions`` into reconstructions, in place.
 
     ``coefficients``, ``predictions``, ``classes``, ``symbols`` are [tokens, heads, width]; ``steps`` [heads, tokens];
-    ``shifts`` [classes, 4].
+    ``shifts`` [classes, 4]. Raises :class:`InvalidParameter` where a symbol would not fit 31 bits.
     """
+    largest = _quantise(coefficients, predictions, classes, steps, shifts, symbols)
+    if not largest < _MAX_SYMBOL:
+        raise InvalidParameter(
+            f"a value is {largest:.1e} quantisation steps from its prediction; lower the quality, or use kv-lossless"
+        )
+
+
+@compiled
+def _quantise(coefficients, predictions, classes, steps, shifts, symbols):
     tokens, heads, width = coefficients.shape
+    largest = np.float32(0.0)
     for token in range(tokens):
         for head in range(heads):
             step = steps[head, token]
@@ -29,6 +41,7 @@ def quantise(coefficients, predictions, classes, steps, shifts, symbols):
                 error = coefficients[token, head, channel] - predictions[token, head, channel]
                 symbol = np.rint(error * inverse)
                 magnitude = abs(symbol)
+                largest = max(largest, magnitude)
                 shift = shifts[classes[token, head, channel], int(min(magnitude, np.float32(3.0)))]
                 value = magnitude - shift
                 if symbol < 0:
@@ -36,6 +49,7 @@ def quantise(coefficients, predictions, classes, steps, shifts, symbols):
                 symbols[token, head, channel] = np.int32(symbol)
                 if magnitude > 0:
                     predictions[token, head, channel] += value * step
+    return largest
 
 
 @compiled

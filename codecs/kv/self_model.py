@@ -36,6 +36,7 @@ _UNIT = 2.0**-4.5 / _STEP_SHARE
 _TRANSFORM_STEP = 6 / 127
 _SHIFT_UNIT = 1 / 256
 _SAMPLE_TOKENS = 4096
+_LEAST_SHARE = 2.0**-12
 TRANSFORM_TOKENS = 384
 
 
@@ -213,6 +214,8 @@ def _part_numbers(values: NDArray[np.float32], transform: bool) -> _PartNumbers:
     mean = bits.astype(np.uint16)
     centred = ordinary - _from_bits(mean)
     power = float(np.sqrt(np.square(centred, dtype=np.float32).mean(dtype=np.float64)))
+    # tokens unlike the ordinary ones must not be quantised absurdly finely where the ordinary ones hardly vary
+    power = max(power, _LEAST_SHARE * float(np.abs(values).max()))
     entries = None
     if transform:
         turned = centred.transpose(1, 2, 0)

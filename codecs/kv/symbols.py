@@ -40,13 +40,15 @@ _BITS = 12
 
 def step_sizes(weights: NDArray[np.int8], quality: int) -> NDArray[np.float32]:
     """The quantisation steps of tokens with ``weights``."""
-    return np.exp2(_step_index(weights, quality) / _UNITS_PER_OCTAVE).astype(np.float32)
+    steps: NDArray[np.float32] = np.exp2(_step_index(weights, quality) / _UNITS_PER_OCTAVE).astype(np.float32)
+    return steps
 
 
 def scale_indices(scales: NDArray[Any]) -> NDArray[np.int16]:
     """Standard deviations in sixths of an octave."""
     floor = 2.0**-60
-    return np.round(_UNITS_PER_OCTAVE * np.log2(np.maximum(scales, floor))).astype(np.int16)
+    indices: NDArray[np.int16] = np.round(_UNITS_PER_OCTAVE * np.log2(np.maximum(scales, floor))).astype(np.int16)
+    return indices
 
 
 def class_numbers(scales: NDArray[np.int16], weights: NDArray[np.int8], quality: int) -> NDArray[np.uint16]:

@@ -133,12 +133,15 @@ def model_rotary(model: Any) -> Rotary:
 def cache_table_of(sample: CalibrationSample, name: str, rotary: Rotary) -> CacheTable:
     """The table of the cache a sample came from."""
     layers = []
-    for parts in sample.parts:
-        row = tuple(
-            PartTable(role=role, heads=values.shape[1], width=values.shape[2], dtype="F32")
-            for role, values in zip(("key", "value"), parts, strict=True)
+    for key, value in sample.parts:
+        layers.append(
+            LayerTable(
+                parts=(
+                    PartTable(role="key", heads=key.shape[1], width=key.shape[2], dtype="F32"),
+                    PartTable(role="value", heads=value.shape[1], width=value.shape[2], dtype="F32"),
+                )
+            )
         )
-        layers.append(LayerTable(parts=row))  # type: ignore[arg-type]
     return CacheTable(layers=tuple(layers), tokens=len(sample.parts[0][0]), rotary=rotary, model=name)
 
 

@@ -124,9 +124,9 @@ def _regressors(
     tokens = target.size
     means = _means(weights[layer - 1], tokens) if layer else np.zeros(tokens, np.int64)
     columns = [
-        np.concatenate([[start], target[:-1]]),
+        np.concatenate([[start], target])[:tokens],
         means,
-        np.concatenate([means[:1], means[:-1]]),
+        np.concatenate([means[:1], means])[:tokens],
         np.ones(tokens, np.int64),
     ]
     return np.stack(columns, axis=1), target
@@ -150,7 +150,8 @@ def _least_squares(inputs: NDArray[np.float64], target: NDArray[np.float64]) -> 
     solved = towards + np.linalg.solve(squares + ridge, inputs.T @ (target - inputs @ towards))
     scaled = np.round(solved * _UNIT).astype(np.int64)
     scaled[3] += _UNIT // 2  # the shift rounds down
-    return np.clip(scaled, -(1 << 20), 1 << 20)
+    clipped: NDArray[np.int64] = np.clip(scaled, -(1 << 20), 1 << 20)
+    return clipped
 
 
 def _table(errors: list[NDArray[np.int64]]) -> FrequencyTable:
