@@ -6,17 +6,31 @@ Encoder and decoder share the reconstruction, so that both follow the same close
 
 from __future__ import annotations
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ...entropy.native_compilation import compiled
 from ...formats.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["dequantise", "quantise"]
 
 _MAX_SYMBOL = 1 << 30
 
 
-def quantise(coefficients, predictions, classes, steps, shifts, symbols):
+def quantise(
+    coefficients: NDArray[np.float32],
+    predictions: NDArray[np.float32],
+    classes: NDArray[np.uint16],
+    steps: NDArray[np.float32],
+    shifts: NDArray[np.float32],
+    symbols: NDArray[np.int32],
+) -> None:
     """Fill ``symbols`` and turn ``predictions`` into reconstructions, in place.
 
     ``coefficients``, ``predictions``, ``classes``, ``symbols`` are [tokens, heads, width]; ``steps`` [heads, tokens];
