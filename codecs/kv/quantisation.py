@@ -6,8 +6,6 @@ Encoder and decoder share the reconstruction, so that both follow the same close
 
 from __future__ import annotations
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import numpy as np
