@@ -8,8 +8,6 @@ same bytes. ``"auto"`` takes the device the data is on.
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,6 +25,7 @@ from .lane_block import (
 )
 from .lane_codes import plan_codes, values_of_block
 from .lane_slots import slots_of_values
+from .lane_threads import in_threads, lane_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +85,6 @@ def encode_lanes(
     flat, counts = _flatten(values)
     chosen = _lane_classes(classes, group_size, counts, len(tables))
     workers = _thread_count(threads) if _resolve(backend) == "native" else 1
-    edges = _batches(counts)
     ends = np.concatenate([[0], np.cumsum(counts)])
 
     encoder = _module(backend).prepare_encoder(tables)
@@ -97,11 +95,8 @@ def encode_lanes(
         words, sizes = encoder(slots, counts[first:last], part)
         return words, sizes, {first + lane: codes for lane, codes in escapes.items()}
 
-    if workers > 1 and len(edges) > 2:
-        with ThreadPoolExecutor(workers) as pool:
-            parts = list(pool.map(encode_batch, edges[:-1], edges[1:]))
-    else:
-        parts = [encode_batch(first, last) for first, last in pairwise(edges)]
+    ranges = lane_ranges(counts, workers, most_symbols=_BATCH_SYMBOLS)
+    parts = in_threads(encode_batch, ranges, workers)
     return _assemble(parts, counts, chosen, tables, tables_inside)
 
 
@@ -329,16 +324,6 @@ def _lane_numbers(block: LaneBlock, lanes: ArrayLike | slice | None) -> NDArray[
             f"lanes {int(numbers.min())}..{int(numbers.max())} asked for, the block has {block.lanes}"
         )
     return numbers.astype(np.int64)
-
-
-def _batches(counts: NDArray[np.int64]) -> list[int]:
-    """Edges of batches of lanes, multiples of four, of about a million symbols each."""
-    if counts.size == 0:
-        return [0]
-    quads = np.add.reduceat(counts, np.arange(0, counts.size, 4))
-    number = np.maximum(np.cumsum(quads) - 1, 0) // _BATCH_SYMBOLS
-    cuts = np.flatnonzero(np.diff(number)) + 1
-    return [0, *(4 * cuts).tolist(), counts.size]
 
 
 def _assemble(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from ..formats.errors import CorruptFile
 from .decoding_tables import BUCKET_BITS, BUCKETS, aligned_entries, all_aligned
 from .frequency_table import PRECISION
+from .lane_threads import in_threads, lane_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,21 +32,20 @@ def decode(block: LaneBlock, lanes: NDArray[np.int64], plan: CodePlan, threads: 
     """
     counts = block.symbol_counts[lanes]
     out = np.empty(int(counts.sum()), plan.code_dtype)
-    aligned = all_aligned(block.tables)
-    words, offsets = _gather_words(block, lanes)
-    status = _check_words(words, offsets, aligned)
-    if aligned:
-        words = _shift_down(words, offsets)
-    run = _aligned_job(block, plan) if aligned else _general_job(block, plan)
+    status = np.zeros(lanes.size, np.uint8)
+    words = _readable(block.words)
+    begins, ends = block.word_offsets[:-1][lanes], block.word_offsets[1:][lanes]
+    run = _aligned_job(block, plan) if all_aligned(block.tables) else _general_job(block, plan)
     starts = np.cumsum(counts) - counts
     rows = block.classes.offsets[lanes]
-    found = np.zeros(lanes.size, np.uint8)
 
     def job(first: int, last: int) -> None:
-        run(words, offsets, counts, rows, out, starts, first, last, found)
+        sizes = np.add.reduceat((ends - begins)[first:last], np.arange(0, last - first, 4))
+        scratch = np.empty(1 + int(sizes.max(initial=0)), np.uint32)
+        run(words, begins, ends, counts, rows, out, starts, scratch, first, last, status)
 
-    _in_threads(job, counts, threads)
-    wrong = np.flatnonzero(status | found)
+    in_threads(job, lane_ranges(counts, threads), threads)
+    wrong = np.flatnonzero(status)
     if wrong.size:
         lane = int(lanes[wrong[0]])
         raise CorruptFile(
@@ -91,44 +90,12 @@ def prepare_encoder(tables: Sequence[FrequencyTable]) -> LaneEncoder:
     return encode
 
 
-def _gather_words(block: LaneBlock, lanes: NDArray[np.int64]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """The words of ``lanes`` behind one word of padding, and where each lane's begin and end."""
-    sizes = np.diff(block.word_offsets)[lanes]
-    offsets = np.concatenate([[1], 1 + np.cumsum(sizes)]).astype(np.int64)
-    words = np.zeros(int(offsets[-1]), np.uint32)
-    if lanes.size and (np.diff(lanes) == 1).all():
-        first = int(block.word_offsets[lanes[0]])
-        words[1:] = block.words[first : first + words.size - 1]
-    else:
-        for start, lane in zip(offsets.tolist(), lanes.tolist(), strict=False):
-            part = block.words[block.word_offsets[lane] : block.word_offsets[lane + 1]]
-            words[start : start + part.size] = part
-    return words, offsets
-
-
-def _check_words(words: NDArray[np.uint32], offsets: NDArray[np.int64], aligned: bool) -> NDArray[np.uint8]:
-    """1 for each lane whose first or last word no encoder could have written."""
-    some = np.diff(offsets) > 0
-    wrong = some & (words[offsets[1:] - 1] == 0)
-    if aligned:
-        # The state ends at zero, and its low 12 bits are those of the first word.
-        wrong |= some & ((words[np.minimum(offsets[:-1], words.size - 1)] & 4095) != 0)
-    status: NDArray[np.uint8] = wrong.astype(np.uint8)
-    return status
-
-
-def _shift_down(words: NDArray[np.uint32], offsets: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """Each lane's words, as one long number, divided by 2**12; in place."""
-    tops = words[offsets[1:] - 1] >> np.uint32(12)
-    some = np.diff(offsets) > 0
-    step = 1 << 20
-    for start in range(0, words.size, step):
-        following = words[start + 1 : start + step + 1] << np.uint32(20)
-        part = words[start : start + step]
-        part >>= np.uint32(12)
-        part[: following.size] |= following
-    words[offsets[1:][some] - 1] = tops[some]
-    return words
+def _readable(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """``words`` as an aligned, read-only array, so that kernels are compiled for one type only."""
+    aligned = words if words.flags.aligned and words.flags.c_contiguous else words.copy()
+    view = aligned.view(np.uint32)
+    view.flags.writeable = False
+    return view
 
 
 def _aligned_job(block: LaneBlock, plan: CodePlan) -> Callable[..., None]:
@@ -140,18 +107,17 @@ def _aligned_job(block: LaneBlock, plan: CodePlan) -> Callable[..., None]:
     entries = aligned_entries(block.tables, plan.codes, code_bits).astype(dtype)
     classes = block.classes
 
-    def run(words: Any, offsets: Any, counts: Any, rows: Any, out: Any, starts: Any, *rest: Any) -> None:
+    def run(words: Any, begins: Any, ends: Any, counts: Any, rows: Any, *rest: Any) -> None:
         decode_aligned(
             words,
-            offsets,
+            begins,
+            ends,
             counts,
             classes.numbers,
             rows,
             classes.group_size,
             entries,
             np.uint64(code_bits),
-            out,
-            starts,
             *rest,
         )
 
@@ -176,8 +142,8 @@ def _general_job(block: LaneBlock, plan: CodePlan) -> Callable[..., None]:
     tables = (buckets.ravel(), slots.ravel(), codes.ravel(), np.uint64(stride))
     classes = block.classes
 
-    def run(words: Any, offsets: Any, counts: Any, rows: Any, out: Any, starts: Any, *rest: Any) -> None:
-        decode_general(words, offsets, counts, classes.numbers, rows, classes.group_size, *tables, out, starts, *rest)
+    def run(words: Any, begins: Any, ends: Any, counts: Any, rows: Any, *rest: Any) -> None:
+        decode_general(words, begins, ends, counts, classes.numbers, rows, classes.group_size, *tables, *rest)
 
     return run
 
@@ -194,18 +160,3 @@ def _encoder_tables(tables: Sequence[FrequencyTable]) -> tuple[NDArray[np.uint64
     entries |= frequencies << np.uint64(32)
     reciprocals = np.uint64((1 << 64) - 1) // frequencies
     return entries.ravel(), reciprocals.ravel(), stride, aligned
-
-
-def _in_threads(job: Callable[[int, int], None], counts: NDArray[np.int64], threads: int) -> None:
-    """Run ``job(first, last)`` over ranges of lanes with about equal numbers of symbols."""
-    quads = -(-counts.size // 4)
-    parts = min(threads, quads)
-    if parts <= 1:
-        job(0, counts.size)
-        return
-    # A lane's start-up costs about as much as a few symbols.
-    work = np.cumsum(np.add.reduceat(counts, np.arange(0, counts.size, 4)) + 16)
-    cuts = np.searchsorted(work, work[-1] * np.arange(1, parts) // parts) * 4
-    edges = [0, *np.minimum(cuts, counts.size).tolist(), counts.size]
-    with ThreadPoolExecutor(parts) as pool:
-        list(pool.map(job, edges[:-1], edges[1:]))

@@ -2,16 +2,17 @@
 """Native decoders of ANS lanes: integer loops compiled by Numba.
 
 Four lanes advance together, because one lane is a long chain of dependent operations and the
-processor would idle in between; more lanes run out of registers. The next word is loaded whether
-it is needed or not, which costs less than a mispredicted branch. Index 0 of ``words`` is padding,
-so that this load stays inside the array even before the first word of the first lane.
+processor would idle in between; more lanes run out of registers. The words of four lanes are first
+copied to ``scratch``, which stays in the innermost cache. The next word is loaded whether it is
+needed or not, which costs less than a mispredicted branch; index 0 of ``scratch`` is padding, so
+that this load stays inside the array even before the first word.
 
 The first call compiles, or loads what an earlier process compiled.
 """
 
 from __future__ import annotations
 
-from numba import int64, uint64
+from numba import int64, uint32, uint64
 
 from .native_compilation import compiled, inlined
 
@@ -21,6 +22,7 @@ _0, _1, _12, _16, _24, _32 = (uint64(n) for n in (0, 1, 12, 16, 24, 32))
 _MASK12, _MASK16, _MASK24, _MASK32 = (uint64((1 << n) - 1) for n in (12, 16, 24, 32))
 _FULL = uint64(1 << 32)
 _FULL_SHIFTED = uint64(1 << 20)
+_DOWN, _UP = uint32(12), uint32(20)
 _SCAN = uint64(4)
 _WORTHWHILE = 16
 
@@ -41,10 +43,34 @@ def _start(words, begin, end):
     return _0, end - 1
 
 
+@inlined
+def _fetch(words, begin, end, scratch, position):
+    """Copy one lane's words to ``scratch[position:]``; return where they end, and 1 if no encoder wrote them."""
+    size = end - begin
+    for i in range(size):
+        scratch[uint64(position + i)] = words[uint64(begin + i)]
+    return position + size, int64(size > 0 and words[uint64(end - 1)] == 0)
+
+
 # Tables whose frequencies are multiples of 2**12. The low 12 bits of the state change only when a
 # word comes in, so the loop keeps the upper 52 bits and reads words that were shifted down by 12
 # bits beforehand. An entry of the look-up table holds, from the low end: the code to store, the
 # offset in the slot (12 bits), and the frequency divided by 2**12.
+
+
+@inlined
+def _fetch_shifted(words, begin, end, scratch, position):
+    """As :func:`_fetch`, each lane's words, as one long number, divided by 2**12."""
+    size = end - begin
+    if size == 0:
+        return position, int64(0)
+    for i in range(size - 1):
+        low, high = words[uint64(begin + i)], words[uint64(begin + i + 1)]
+        scratch[uint64(position + i)] = low >> _DOWN | high << _UP
+    last = words[uint64(end - 1)]
+    scratch[uint64(position + size - 1)] = last >> _DOWN
+    # The state ends at zero, and its low 12 bits are those of the first word.
+    return position + size, int64(last == 0 or (words[uint64(begin)] & uint32(4095)) != 0)
 
 
 @inlined
@@ -82,30 +108,48 @@ def _aligned_rest(words, begin, count, classes, row, group_size, entries, code_b
 
 @compiled
 def decode_aligned(
-    words, offsets, counts, classes, rows, group_size, entries, code_bits, out, starts, first, last, status
+    words,
+    begins,
+    ends,
+    counts,
+    classes,
+    rows,
+    group_size,
+    entries,
+    code_bits,
+    out,
+    starts,
+    scratch,
+    first,
+    last,
+    status,
 ):
     """Decode lanes ``first .. last - 1`` under 12-bit-aligned tables into codes.
 
     Args:
-        words: uint32, each lane's words shifted down by 12 bits as one long number; lane ``l`` owns
-            ``words[offsets[l] : offsets[l + 1]]``.
+        words: uint32 as stored; lane ``l`` owns ``words[begins[l] : ends[l]]``.
         counts: symbols per lane.
         classes: table numbers; group ``g`` of lane ``l`` uses ``classes[rows[l] + g]``.
         entries: [tables * 4096] packed look-up entries.
         code_bits: 8 or 16, the width of the code field of an entry.
         out: codes; those of lane ``l`` begin at ``starts[l]``.
+        scratch: uint32, at least one more than the words of any four lanes that are decoded together.
         status: per lane, set to 1 where the words do not end exactly with the symbols.
     """
     lane = first
     while lane + 4 <= last:
-        b0, b1, b2, b3 = offsets[lane], offsets[lane + 1], offsets[lane + 2], offsets[lane + 3]
+        f0, w0 = _fetch_shifted(words, begins[lane], ends[lane], scratch, 1)
+        f1, w1 = _fetch_shifted(words, begins[lane + 1], ends[lane + 1], scratch, f0)
+        f2, w2 = _fetch_shifted(words, begins[lane + 2], ends[lane + 2], scratch, f1)
+        f3, w3 = _fetch_shifted(words, begins[lane + 3], ends[lane + 3], scratch, f2)
+        status[lane], status[lane + 1], status[lane + 2], status[lane + 3] = w0, w1, w2, w3
         o0, o1, o2, o3 = starts[lane], starts[lane + 1], starts[lane + 2], starts[lane + 3]
         r0, r1, r2, r3 = rows[lane], rows[lane + 1], rows[lane + 2], rows[lane + 3]
         n0, n1, n2, n3 = counts[lane], counts[lane + 1], counts[lane + 2], counts[lane + 3]
-        s0, p0 = _start(words, b0, b1)
-        s1, p1 = _start(words, b1, b2)
-        s2, p2 = _start(words, b2, b3)
-        s3, p3 = _start(words, b3, offsets[lane + 4])
+        s0, p0 = _start(scratch, 1, f0)
+        s1, p1 = _start(scratch, f0, f1)
+        s2, p2 = _start(scratch, f1, f2)
+        s3, p3 = _start(scratch, f2, f3)
         common = min(min(n0, n1), min(n2, n3))
         t = 0
         while t < common:
@@ -115,30 +159,37 @@ def decode_aligned(
             e2, e3 = uint64(classes[r2 + group]) << _12, uint64(classes[r3 + group]) << _12
             while t < stop:
                 # A symbol takes at most one word, so this many need no check for the lane's end.
-                safe = min(stop - t, min(min(p0 - b0, p1 - b1), min(p2 - b2, p3 - b3)) + 1)
+                safe = min(stop - t, min(min(p0 - 1, p1 - f0), min(p2 - f1, p3 - f2)) + 1)
                 if safe >= _WORTHWHILE:
                     for i in range(t, t + safe):
-                        s0, p0 = _aligned_symbol_inside(words, entries, e0, code_bits, out, o0 + i, s0, p0)
-                        s1, p1 = _aligned_symbol_inside(words, entries, e1, code_bits, out, o1 + i, s1, p1)
-                        s2, p2 = _aligned_symbol_inside(words, entries, e2, code_bits, out, o2 + i, s2, p2)
-                        s3, p3 = _aligned_symbol_inside(words, entries, e3, code_bits, out, o3 + i, s3, p3)
+                        s0, p0 = _aligned_symbol_inside(scratch, entries, e0, code_bits, out, o0 + i, s0, p0)
+                        s1, p1 = _aligned_symbol_inside(scratch, entries, e1, code_bits, out, o1 + i, s1, p1)
+                        s2, p2 = _aligned_symbol_inside(scratch, entries, e2, code_bits, out, o2 + i, s2, p2)
+                        s3, p3 = _aligned_symbol_inside(scratch, entries, e3, code_bits, out, o3 + i, s3, p3)
                     t += safe
                 else:
                     for i in range(t, stop):
-                        s0, p0 = _aligned_symbol(words, b0, entries, e0, code_bits, out, o0 + i, s0, p0)
-                        s1, p1 = _aligned_symbol(words, b1, entries, e1, code_bits, out, o1 + i, s1, p1)
-                        s2, p2 = _aligned_symbol(words, b2, entries, e2, code_bits, out, o2 + i, s2, p2)
-                        s3, p3 = _aligned_symbol(words, b3, entries, e3, code_bits, out, o3 + i, s3, p3)
+                        s0, p0 = _aligned_symbol(scratch, 1, entries, e0, code_bits, out, o0 + i, s0, p0)
+                        s1, p1 = _aligned_symbol(scratch, f0, entries, e1, code_bits, out, o1 + i, s1, p1)
+                        s2, p2 = _aligned_symbol(scratch, f1, entries, e2, code_bits, out, o2 + i, s2, p2)
+                        s3, p3 = _aligned_symbol(scratch, f2, entries, e3, code_bits, out, o3 + i, s3, p3)
                     t = stop
-        status[lane] = _aligned_rest(words, b0, n0, classes, r0, group_size, entries, code_bits, out, o0, t, s0, p0)
-        status[lane + 1] = _aligned_rest(words, b1, n1, classes, r1, group_size, entries, code_bits, out, o1, t, s1, p1)
-        status[lane + 2] = _aligned_rest(words, b2, n2, classes, r2, group_size, entries, code_bits, out, o2, t, s2, p2)
-        status[lane + 3] = _aligned_rest(words, b3, n3, classes, r3, group_size, entries, code_bits, out, o3, t, s3, p3)
+        status[lane] |= _aligned_rest(scratch, 1, n0, classes, r0, group_size, entries, code_bits, out, o0, t, s0, p0)
+        status[lane + 1] |= _aligned_rest(
+            scratch, f0, n1, classes, r1, group_size, entries, code_bits, out, o1, t, s1, p1
+        )
+        status[lane + 2] |= _aligned_rest(
+            scratch, f1, n2, classes, r2, group_size, entries, code_bits, out, o2, t, s2, p2
+        )
+        status[lane + 3] |= _aligned_rest(
+            scratch, f2, n3, classes, r3, group_size, entries, code_bits, out, o3, t, s3, p3
+        )
         lane += 4
     while lane < last:
-        b0, o0, r0, n0 = offsets[lane], starts[lane], rows[lane], counts[lane]
-        s0, p0 = _start(words, b0, offsets[lane + 1])
-        status[lane] = _aligned_rest(words, b0, n0, classes, r0, group_size, entries, code_bits, out, o0, 0, s0, p0)
+        o0, r0, n0 = starts[lane], rows[lane], counts[lane]
+        f0, status[lane] = _fetch_shifted(words, begins[lane], ends[lane], scratch, 1)
+        s0, p0 = _start(scratch, 1, f0)
+        status[lane] |= _aligned_rest(scratch, 1, n0, classes, r0, group_size, entries, code_bits, out, o0, 0, s0, p0)
         lane += 1
 
 
@@ -187,27 +238,30 @@ def _general_rest(
 
 @compiled
 def decode_general(
-    words, offsets, counts, classes, rows, group_size,
-    buckets, slots, codes, stride, out, starts, first, last, status,
+    words, begins, ends, counts, classes, rows, group_size,
+    buckets, slots, codes, stride, out, starts, scratch, first, last, status,
 ):  # fmt: skip
     """Decode lanes ``first .. last - 1`` under tables of any alignment into codes.
 
     Args:
-        words: uint32 as stored; the other lane arguments are those of :func:`decode_aligned`.
         buckets: [tables * 4096] first slot, and the number of further slots << 16.
         slots: [tables * stride] cumulative frequency, and the frequency << 32.
         codes: [tables * stride] the code of each slot.
     """
     lane = first
     while lane + 4 <= last:
-        b0, b1, b2, b3 = offsets[lane], offsets[lane + 1], offsets[lane + 2], offsets[lane + 3]
+        f0, w0 = _fetch(words, begins[lane], ends[lane], scratch, 1)
+        f1, w1 = _fetch(words, begins[lane + 1], ends[lane + 1], scratch, f0)
+        f2, w2 = _fetch(words, begins[lane + 2], ends[lane + 2], scratch, f1)
+        f3, w3 = _fetch(words, begins[lane + 3], ends[lane + 3], scratch, f2)
+        status[lane], status[lane + 1], status[lane + 2], status[lane + 3] = w0, w1, w2, w3
         o0, o1, o2, o3 = starts[lane], starts[lane + 1], starts[lane + 2], starts[lane + 3]
         r0, r1, r2, r3 = rows[lane], rows[lane + 1], rows[lane + 2], rows[lane + 3]
         n0, n1, n2, n3 = counts[lane], counts[lane + 1], counts[lane + 2], counts[lane + 3]
-        s0, p0 = _start(words, b0, b1)
-        s1, p1 = _start(words, b1, b2)
-        s2, p2 = _start(words, b2, b3)
-        s3, p3 = _start(words, b3, offsets[lane + 4])
+        s0, p0 = _start(scratch, 1, f0)
+        s1, p1 = _start(scratch, f0, f1)
+        s2, p2 = _start(scratch, f1, f2)
+        s3, p3 = _start(scratch, f2, f3)
         common = min(min(n0, n1), min(n2, n3))
         t = 0
         while t < common:
@@ -218,28 +272,29 @@ def decode_general(
             e0, e1, e2, e3 = c0 << _12, c1 << _12, c2 << _12, c3 << _12
             d0, d1, d2, d3 = c0 * stride, c1 * stride, c2 * stride, c3 * stride
             for i in range(t, stop):
-                s0, p0 = _general_symbol(words, b0, buckets, slots, codes, e0, d0, out, o0 + i, s0, p0)
-                s1, p1 = _general_symbol(words, b1, buckets, slots, codes, e1, d1, out, o1 + i, s1, p1)
-                s2, p2 = _general_symbol(words, b2, buckets, slots, codes, e2, d2, out, o2 + i, s2, p2)
-                s3, p3 = _general_symbol(words, b3, buckets, slots, codes, e3, d3, out, o3 + i, s3, p3)
+                s0, p0 = _general_symbol(scratch, 1, buckets, slots, codes, e0, d0, out, o0 + i, s0, p0)
+                s1, p1 = _general_symbol(scratch, f0, buckets, slots, codes, e1, d1, out, o1 + i, s1, p1)
+                s2, p2 = _general_symbol(scratch, f1, buckets, slots, codes, e2, d2, out, o2 + i, s2, p2)
+                s3, p3 = _general_symbol(scratch, f2, buckets, slots, codes, e3, d3, out, o3 + i, s3, p3)
             t = stop
-        status[lane] = _general_rest(
-            words, b0, n0, classes, r0, group_size, buckets, slots, codes, stride, out, o0, t, s0, p0
+        status[lane] |= _general_rest(
+            scratch, 1, n0, classes, r0, group_size, buckets, slots, codes, stride, out, o0, t, s0, p0
         )
-        status[lane + 1] = _general_rest(
-            words, b1, n1, classes, r1, group_size, buckets, slots, codes, stride, out, o1, t, s1, p1
+        status[lane + 1] |= _general_rest(
+            scratch, f0, n1, classes, r1, group_size, buckets, slots, codes, stride, out, o1, t, s1, p1
         )
-        status[lane + 2] = _general_rest(
-            words, b2, n2, classes, r2, group_size, buckets, slots, codes, stride, out, o2, t, s2, p2
+        status[lane + 2] |= _general_rest(
+            scratch, f1, n2, classes, r2, group_size, buckets, slots, codes, stride, out, o2, t, s2, p2
         )
-        status[lane + 3] = _general_rest(
-            words, b3, n3, classes, r3, group_size, buckets, slots, codes, stride, out, o3, t, s3, p3
+        status[lane + 3] |= _general_rest(
+            scratch, f2, n3, classes, r3, group_size, buckets, slots, codes, stride, out, o3, t, s3, p3
         )
         lane += 4
     while lane < last:
-        b0, o0, r0, n0 = offsets[lane], starts[lane], rows[lane], counts[lane]
-        s0, p0 = _start(words, b0, offsets[lane + 1])
-        status[lane] = _general_rest(
-            words, b0, n0, classes, r0, group_size, buckets, slots, codes, stride, out, o0, 0, s0, p0
+        o0, r0, n0 = starts[lane], rows[lane], counts[lane]
+        f0, status[lane] = _fetch(words, begins[lane], ends[lane], scratch, 1)
+        s0, p0 = _start(scratch, 1, f0)
+        status[lane] |= _general_rest(
+            scratch, 1, n0, classes, r0, group_size, buckets, slots, codes, stride, out, o0, 0, s0, p0
         )
         lane += 1
