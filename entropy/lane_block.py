@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64, xxh3_64_intdigest
 
 from ..formats.errors import ChecksumMismatch, CorruptFile, InvalidParameter, LimitExceeded, UnsupportedVersion
 from .bit_io import append_varint, read_varint
@@ -111,8 +111,11 @@ class LaneBlock:
         if self.escape_counts.any():
             append_packed(head, np.diff(self.escape_offsets))
         head += bytes(-len(head) % 4)
-        body = b"".join([head, self.words.astype("<u4", copy=False).data, self.escapes])
-        return body + xxh3_64_intdigest(body).to_bytes(_CHECKSUM_BYTES, "little")
+        pieces = [head, self.words.astype("<u4", copy=False).data.cast("B"), self.escapes]
+        checksum = xxh3_64()
+        for piece in pieces:
+            checksum.update(piece)
+        return b"".join([*pieces, checksum.intdigest().to_bytes(_CHECKSUM_BYTES, "little")])
 
     @classmethod
     def from_bytes(

@@ -59,13 +59,15 @@ def prepare_encoder(tables: Sequence[FrequencyTable]) -> LaneEncoder:
     """An encoder of lanes under ``tables``; see :func:`.lanes_constriction.prepare_encoder`."""
     from .native_encoding import encode_lanes
 
-    entries, reciprocals, stride, aligned = _encoder_tables(tables)
+    entries, stride, aligned = _encoder_tables(tables)
+    longest_bits = PRECISION - min(int(table.frequencies.min()).bit_length() for table in tables) + 1
 
     def encode(
         slots: NDArray[Any], counts: NDArray[np.int64], classes: LaneClasses
     ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         capacity = int(counts.max(initial=0)) + 1
-        words = np.empty(slots.size + 3 * counts.size, np.uint32)
+        # A symbol adds the bits of the rarest slot and rounding far below one bit; each lane ends within three words.
+        words = np.empty((slots.size * (longest_bits + 1) >> 5) + 3 * counts.size, np.uint32)
         sizes = np.zeros(counts.size, np.int64)
         total = encode_lanes(
             slots,
@@ -75,11 +77,10 @@ def prepare_encoder(tables: Sequence[FrequencyTable]) -> LaneEncoder:
             classes.offsets,
             classes.group_size,
             entries,
-            reciprocals,
             np.uint64(stride),
             aligned,
             np.empty(4 * capacity, np.uint32),
-            np.uint64(capacity),
+            capacity,
             words,
             0,
             counts.size,
@@ -148,15 +149,17 @@ def _general_job(block: LaneBlock, plan: CodePlan) -> Callable[..., None]:
     return run
 
 
-def _encoder_tables(tables: Sequence[FrequencyTable]) -> tuple[NDArray[np.uint64], NDArray[np.uint64], int, bool]:
+def _encoder_tables(tables: Sequence[FrequencyTable]) -> tuple[NDArray[np.uint64], int, bool]:
+    """The entries of :func:`.native_encoding.encode_lanes`, how many belong to a table, and whether all are aligned."""
     aligned = all_aligned(tables)
-    shift = np.uint64(BUCKET_BITS if aligned else 0)
-    stride = max(table.slots for table in tables)
-    entries = np.zeros((len(tables), stride), np.uint64)
-    frequencies = np.ones((len(tables), stride), np.uint64)
-    for number, table in enumerate(tables):
-        frequencies[number, : table.slots] = table.frequencies >> shift
-        entries[number, : table.slots] = table.cumulative[:-1] >> shift
-    entries |= frequencies << np.uint64(32)
-    reciprocals = np.uint64((1 << 64) - 1) // frequencies
-    return entries.ravel(), reciprocals.ravel(), stride, aligned
+    shift = BUCKET_BITS if aligned else 0
+    slots = max(table.slots for table in tables)
+    entries = np.zeros((len(tables), slots, 4), np.uint64)
+    for row, table in zip(entries, tables, strict=True):
+        frequencies = table.frequencies.astype(np.uint64) >> np.uint64(shift)
+        columns = row[: table.slots].T
+        columns[0] = (frequencies << np.uint64(40)) - np.uint64(1)  # 2**24 << 40 wraps to the largest state of all
+        columns[1] = np.uint64((1 << 64) - 1) // frequencies
+        columns[2] = table.cumulative[:-1] >> shift
+        columns[3] = np.uint64(1 << (PRECISION - shift)) - frequencies
+    return entries.ravel(), 4 * slots, aligned
