@@ -111,7 +111,8 @@ class LaneBlock:
         if self.escape_counts.any():
             append_packed(head, np.diff(self.escape_offsets))
         head += bytes(-len(head) % 4)
-        pieces = [head, self.words.astype("<u4", copy=False).data.cast("B"), self.escapes]
+        words = self.words.astype("<u4", copy=False).data.cast("B")
+        pieces: list[bytearray | memoryview] = [head, words, self.escapes]
         checksum = xxh3_64()
         for piece in pieces:
             checksum.update(piece)
