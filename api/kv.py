@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,10 @@ from .codecs.registry import find_codec
 from .codecs.run_context import RunContext
 from .formats.errors import InvalidParameter
 from .formats.limits import DEFAULT_LIMITS
+from .formats.object_store import is_url, open_ranges
 from .formats.reader import ContainerReader, ContainerSource
+from .kv_levels import Level, LevelReader, open_levels, write_levels
+from .kv_stream import LayerStream, stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,14 +34,20 @@ if TYPE_CHECKING:
 __all__ = [
     "Cache",
     "CacheTable",
+    "LayerStream",
     "LayerTable",
+    "Level",
+    "LevelReader",
     "PartTable",
     "Rotary",
     "decode",
     "from_arrays",
     "from_transformers",
+    "open_levels",
+    "stream",
     "to_arrays",
     "to_transformers",
+    "write_levels",
 ]
 
 
@@ -102,6 +112,9 @@ def decode(
 ) -> Cache:
     """Decode a cache file, or a range of it, reading only the chunks it needs.
 
+    ``source`` may also be a URL that fsspec knows; over HTTP, byte ranges are requested. :func:`stream` decodes while
+    the bytes arrive instead.
+
     ``positions``, one per decoded token, places the keys there instead of where the cache was made: a cached passage
     can stand anywhere in another context. ``settings`` are decode settings, such as
     ``{"profile": "model.safetensors"}``.
@@ -110,7 +123,10 @@ def decode(
     """
     run = context or RunContext()
     ranges = {axis: pair for axis, pair in (("layers", layers), ("tokens", tokens)) if pair != (0, None)}
-    with ContainerReader(source, limits=run.limits) as container:
+    with ExitStack() as cleanup:
+        if isinstance(source, str) and is_url(source):
+            source = cleanup.enter_context(open_ranges(source))
+        container = cleanup.enter_context(ContainerReader(source, limits=run.limits))
         codec: Any = find_codec(container.header.codec)
         if not hasattr(codec, "decode_cache"):
             raise InvalidParameter(f"the file is of codec {codec.id!r}, which holds no KV cache")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..protocol import Figure
     from ..run_context import RunContext
     from .cache import Cache, CacheTable
+    from .streaming import CacheStream
 
 __all__ = ["CacheView", "KVCodec", "KVParams", "cache_figures", "describe_table"]
 
@@ -143,10 +144,33 @@ class KVCodec:
 
         Raises :class:`InvalidParameter` where the keys cannot be moved because the file knows no rotary embedding.
         """
-        import numpy as np
+        return self._stream(source, context, selection, positions, at_once=True).finish()
 
-        from .decoding import CacheRange, decode_range
+    def stream_cache(
+        self,
+        source: ContainerReader,
+        *,
+        context: RunContext,
+        selection: Selection | None = None,
+        positions: NDArray[np.int64] | None = None,
+    ) -> CacheStream:
+        """The same, layer by layer while the bytes arrive."""
+        return self._stream(source, context, selection, positions, at_once=False)
+
+    def _stream(
+        self,
+        source: ContainerReader,
+        context: RunContext,
+        selection: Selection | None,
+        positions: NDArray[np.int64] | None,
+        *,
+        at_once: bool,
+    ) -> CacheStream:
+        from dataclasses import replace
+
+        from .decoding import CacheRange, blank_cache, decode_layers
         from .profile_lookup import profile_for_file
+        from .streaming import CacheStream
 
         table, quality, chunk_tokens = _parameters(source.header)
         chosen = selection or Selection()
@@ -161,37 +185,28 @@ class KVCodec:
             layers=chosen.range_of("layers", len(table.layers)),
             tokens=chosen.range_of("tokens", table.tokens),
         )
-        count = wanted.tokens[1] - wanted.tokens[0]
-        if first is not None:
-            if not first.isdecimal():
-                raise InvalidParameter(f"first_position={first} is not a whole number")
-            positions = np.arange(int(first), int(first) + count)
-        if positions is not None:
-            positions = np.asarray(positions, np.int64)
-            if table.rotary is None:
-                raise InvalidParameter("the file knows no rotary embedding, so its keys cannot be moved")
-            if positions.shape != (count,) or int(positions.min()) < 0:
-                raise InvalidParameter(f"positions must be {count} numbers from 0 on, one per token")
+        positions = _new_positions(table, wanted.tokens, first, positions)
         hashes = source.header.weights
         profile = profile_for_file(hashes[0], path) if hashes else None
         if profile is not None:
             profile.check_fits(table)
-        cache = decode_range(
+        cache = blank_cache(table, wanted, context)
+        if positions is not None:
+            cache = replace(cache, table=replace(cache.table, first_position=int(positions[0])))
+        ranges = decode_layers(
             source,
             table,
             wanted,
+            cache,
             profile=profile,
             quality=quality,
             chunk_tokens=chunk_tokens,
             positions=positions,
             whole=not chosen.ranges,
+            at_once=at_once,
             context=context,
         )
-        if positions is None:
-            return cache
-        from dataclasses import replace
-
-        return replace(cache, table=replace(cache.table, first_position=int(positions[0])))
+        return CacheStream(cache, ranges)
 
     def open(self, source: ContainerReader, *, context: RunContext) -> CacheView:
         """A :class:`CacheView`."""
@@ -252,6 +267,27 @@ def describe_table(table: CacheTable) -> dict[str, JsonValue]:
         "rope": "none" if table.rotary is None else table.rotary.style,
         "first_position": table.first_position,
     }
+
+
+def _new_positions(
+    table: CacheTable, tokens: tuple[int, int], first: str | None, positions: NDArray[np.int64] | None
+) -> NDArray[np.int64] | None:
+    """Where the keys of ``tokens`` shall stand, int64 [tokens]; None where they were."""
+    import numpy as np
+
+    count = tokens[1] - tokens[0]
+    if first is not None:
+        if not first.isdecimal():
+            raise InvalidParameter(f"first_position={first} is not a whole number")
+        positions = np.arange(int(first), int(first) + count)
+    if positions is None:
+        return None
+    positions = np.asarray(positions, np.int64)
+    if table.rotary is None:
+        raise InvalidParameter("the file knows no rotary embedding, so its keys cannot be moved")
+    if positions.shape != (count,) or int(positions.min()) < 0:
+        raise InvalidParameter(f"positions must be {count} numbers from 0 on, one per token")
+    return positions
 
 
 def _parameters(header: Header) -> tuple[CacheTable, int, int]:

@@ -169,6 +169,14 @@ class Controller:
         reason = f"{left:,} bytes of {current.option} left would be ready by {waiting:.3f} s"
         return self._note(chunk, option, "switch", reason, elapsed, rates, finishes[option])
 
+    def compute_seconds(self, chunk: int, option: str, rates: Rates) -> float:
+        """Seconds that decoding or recomputing ``option`` takes."""
+        offer = self.chunks[chunk]
+        if option == TEXT:
+            return offer.tokens / rates.prefill if rates.prefill else float("inf")
+        level = offer.levels[self._labels.index(option)]
+        return level.decoded_bytes / rates.decode.get(option, float("inf"))
+
     def _options(self, chunk: int, rates: Rates) -> list[str]:
         """Labels from the best to the worst."""
         levels = [level.label for level in self.chunks[chunk].levels]
@@ -181,18 +189,10 @@ class Controller:
             return self.chunks[chunk].text_bytes or 0
         return self.chunks[chunk].levels[self._labels.index(option)].size_bytes
 
-    def _compute(self, chunk: int, option: str, rates: Rates) -> float:
-        """Seconds of decoding or recomputing."""
-        offer = self.chunks[chunk]
-        if option == TEXT:
-            return offer.tokens / rates.prefill if rates.prefill else float("inf")
-        level = offer.levels[self._labels.index(option)]
-        return level.decoded_bytes / rates.decode.get(option, float("inf"))
-
     def _seconds(self, chunk: int, option: str, rates: Rates) -> float:
         """How long ``option`` takes on its own; decoding overlaps its transfer, recomputing does not."""
         transfer = rates.latency + self._size(chunk, option) / (rates.bandwidth or 1e-9)
-        compute = self._compute(chunk, option, rates)
+        compute = self.compute_seconds(chunk, option, rates)
         return transfer + compute if option == TEXT else max(transfer, compute)
 
     def _fastest(self, chunk: int, rates: Rates) -> str:
@@ -222,7 +222,7 @@ class Controller:
                 option = self._fastest(number, rates)
             size = bytes_left if place == 0 and bytes_left is not None else self._size(number, option)
             link += rates.latency + size / (rates.bandwidth or 1e-9)
-            work = self._compute(number, option, rates)
+            work = self.compute_seconds(number, option, rates)
             compute = max(compute, link) + work if option == TEXT else max(compute + work, link)
         return max(link, compute)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..run_context import RunContext
     from .profile import Profile
 
-__all__ = ["CacheRange", "TokenChunk", "blank_cache", "decode_range"]
+__all__ = ["CacheRange", "LayerRange", "blank_cache", "decode_layers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,83 +41,119 @@ class CacheRange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenChunk:
-    """The payloads of one token chunk: weights, and lanes by layer."""
+class LayerRange:
+    """Tokens ``start`` to ``stop`` of one layer; in a layer with a window those before its first token are missing."""
 
+    layer: int
     start: int
     stop: int
-    weights: bytes
-    layers: dict[int, bytes]
 
 
-def decode_range(
+def decode_layers(
     source: ContainerReader,
     table: CacheTable,
     wanted: CacheRange,
+    result: Cache,
     *,
     profile: Profile | None,
     quality: int,
     chunk_tokens: int,
     positions: NDArray[np.int64] | None,
     whole: bool,
+    at_once: bool,
     context: RunContext,
-) -> Cache:
-    """Decode ``wanted``; the result's layers and tokens count from the start of the ranges.
+) -> Iterator[LayerRange]:
+    """Fill ``result`` with ``wanted`` as the file arrives; yield every range of it that is final, counted like it.
 
     ``positions`` [tokens of the range] places the keys elsewhere; None leaves them where they were. With ``whole`` the
-    file is read front to back and verified on the way, otherwise only what the range needs is read.
+    file is read front to back and verified on the way, otherwise only what the range needs is read. Each layer of a
+    token chunk is decoded as soon as it is there; ``at_once`` waits for all of them, which keeps more threads busy.
     """
-    result = blank_cache(table, wanted, context)
     model: Any = profile
-    first = 0
+    first = wanted.layers[0]
     if profile is not None and profile.model.reach:
         every = profile.model.intra_every
-        first = wanted.layers[0] - wanted.layers[0] % every if every else 0
-    else:
-        first = wanted.layers[0]
+        first = first - first % every if every else 0
     threads = context.threads or len(os.sched_getaffinity(0))
-    chunks = (
+    arriving = (
         _all_chunks(source, table, chunk_tokens) if whole else _some_chunks(source, table, chunk_tokens, wanted, first)
     )
-    for item in chunks:
-        if isinstance(item, bytes):
-            model = read_model(item, table)
+    chunk: _TokenChunk | None = None
+    for kind, span, payload in arriving:
+        if kind == MODEL_CHUNK:
+            model = read_model(payload, table)
             continue
-        if model is None:
-            raise CorruptFile(f"the file has no {MODEL_CHUNK} chunk before its first tokens and names no profile")
-        _decode_chunk(item, table, wanted, first, model, quality, positions, result, threads)
-        context.report("decode", item.stop, table.tokens, unit="tokens")
-    return result
+        if kind == WEIGHT_CHUNK:
+            if model is None:
+                raise CorruptFile(f"the file has no {MODEL_CHUNK} chunk before its first tokens and names no profile")
+            if chunk is not None:
+                yield from chunk.decode_waiting()
+            context.report("decode", span[0], table.tokens, unit="tokens")
+            chunk = _TokenChunk(span, payload, table, wanted, model, quality, positions, result, threads)
+        elif chunk is not None:
+            chunk.waiting[span[0]] = payload
+            if not at_once:
+                yield from chunk.decode_waiting()
+    if chunk is not None:
+        yield from chunk.decode_waiting()
+    context.report("decode", wanted.tokens[1], table.tokens, unit="tokens")
 
 
-def _decode_chunk(
-    item: TokenChunk,
-    table: CacheTable,
-    wanted: CacheRange,
-    first: int,
-    model: Any,
-    quality: int,
-    positions: NDArray[np.int64] | None,
-    result: Cache,
-    threads: int,
-) -> None:
-    spans = _spans(table, item.start, item.stop)
-    shapes = [(row.parts[0].heads, b - a) for row, (a, b) in zip(table.layers, spans, strict=True)]
-    weights = decode_weights(item.weights, shapes, model.weights)
-    loop = ClosedLoop(model.model, quality, weights)
-    needed = [n for n in range(first, wanted.layers[1]) if spans[n][0] < spans[n][1]]
-    arrays = [[SymbolArray(classes=own) for own in loop.classes(n)] for n in needed]
-    decoded = decode_payloads([item.layers[n] for n in needed], arrays, model.tables, threads=threads)
-    for layer, symbols in zip(needed, decoded, strict=True):
-        parts = loop.decode(layer, symbols)
-        if layer >= wanted.layers[0]:
-            _store(parts, layer, item, spans[layer], table, wanted, positions, result)
+class _TokenChunk:
+    """Decodes the layers of one token chunk, in order; ``waiting`` holds payloads that have not been decoded yet."""
+
+    def __init__(
+        self,
+        span: tuple[int, ...],
+        weights: bytes,
+        table: CacheTable,
+        wanted: CacheRange,
+        model: Any,
+        quality: int,
+        positions: NDArray[np.int64] | None,
+        result: Cache,
+        threads: int,
+    ) -> None:
+        self.waiting: dict[int, bytes] = {}
+        self._start, self._stop = span
+        self._table = table
+        self._wanted = wanted
+        self._model = model
+        self._positions = positions
+        self._result = result
+        self._threads = threads
+        self._spans = _spans(table, *span)
+        shapes = [(row.parts[0].heads, b - a) for row, (a, b) in zip(table.layers, self._spans, strict=True)]
+        self._loop = ClosedLoop(model.model, quality, decode_weights(weights, shapes, model.weights))
+
+    def decode_waiting(self) -> Iterator[LayerRange]:
+        """Decode what waits and yield the ranges that lie in the wanted ones."""
+        layers, payloads = list(self.waiting), list(self.waiting.values())
+        self.waiting.clear()
+        arrays = [[SymbolArray(classes=own) for own in self._loop.classes(n)] for n in layers]
+        if not layers:
+            return
+        decoded = decode_payloads(payloads, arrays, self._model.tables, threads=self._threads)
+        for layer, symbols in zip(layers, decoded, strict=True):
+            parts = self._loop.decode(layer, symbols)
+            if layer >= self._wanted.layers[0]:
+                _store(parts, layer, self._spans[layer], self._table, self._wanted, self._positions, self._result)
+                done = self._done(layer)
+                if done is not None:
+                    yield done
+
+    def _done(self, layer: int) -> LayerRange | None:
+        first = self._wanted.tokens[0]
+        begin = max(self._start, first, self._table.layers[layer].first_token)
+        end = min(self._stop, self._wanted.tokens[1])
+        if begin >= end:
+            return None
+        return LayerRange(layer=layer - self._wanted.layers[0], start=begin - first, stop=end - first)
 
 
 def _store(
     parts: list[NDArray[np.float32]],
     layer: int,
-    item: TokenChunk,
     span: tuple[int, int],
     table: CacheTable,
     wanted: CacheRange,
@@ -181,14 +217,16 @@ def _spans(table: CacheTable, start: int, stop: int) -> list[tuple[int, int]]:
     return [(max(start - row.first_token, 0), max(stop - row.first_token, 0)) for row in table.layers]
 
 
-def _all_chunks(source: ContainerReader, table: CacheTable, chunk_tokens: int) -> Iterator[TokenChunk | bytes]:
-    """The model payload if there is one, then every token chunk, in the only order they may have."""
+def _all_chunks(
+    source: ContainerReader, table: CacheTable, chunk_tokens: int
+) -> Iterator[tuple[str, tuple[int, ...], bytes]]:
+    """Type, span and payload of every chunk as it is read, in the only order they may have."""
     expected = _order(table, chunk_tokens)
-    current: TokenChunk | None = None
     wanted = next(expected)
+    begun = False
     for chunk in source.chunks():
-        if chunk.type == MODEL_CHUNK and current is None:
-            yield chunk.payload
+        if chunk.type == MODEL_CHUNK and not begun:
+            yield chunk.type, (), chunk.payload
             continue
         if not chunk.type[0].isupper():
             continue
@@ -197,44 +235,31 @@ def _all_chunks(source: ContainerReader, table: CacheTable, chunk_tokens: int) -
                 f"chunk {chunk.sequence} is {chunk.type} {chunk.span}, expected "
                 f"{'the end' if wanted is None else wanted}; the file is not a whole cache"
             )
-        if chunk.type == WEIGHT_CHUNK:
-            if current is not None:
-                yield current
-            start, stop = wanted[1]
-            current = TokenChunk(start=start, stop=stop, weights=chunk.payload, layers={})
-        elif current is not None:
-            current.layers[wanted[1][0]] = chunk.payload
+        begun = True
+        yield *wanted, chunk.payload
         wanted = next(expected)
     if wanted is not None:
         raise CorruptFile(f"the file ends before {wanted[0]} {wanted[1]}")
-    if current is not None:
-        yield current
 
 
 def _some_chunks(
     source: ContainerReader, table: CacheTable, chunk_tokens: int, wanted: CacheRange, first: int
-) -> Iterator[TokenChunk | bytes]:
+) -> Iterator[tuple[str, tuple[int, ...], bytes]]:
+    """The same of the chunks that ``wanted`` needs, found through the index."""
     by_place = {(entry.type, entry.span): entry for entry in source.index()}
     model = by_place.get((MODEL_CHUNK, ()))
     if model is not None:
-        yield source.read(model)
+        yield MODEL_CHUNK, (), source.read(model)
     begin = wanted.tokens[0] // chunk_tokens * chunk_tokens
     for start in range(begin, wanted.tokens[1], chunk_tokens):
         stop = min(start + chunk_tokens, table.tokens)
-        places: list[tuple[str, tuple[int, ...]]] = [(WEIGHT_CHUNK, (start, stop))]
         spans = _spans(table, start, stop)
-        needed = [n for n in range(first, wanted.layers[1]) if spans[n][0] < spans[n][1]]
-        places += [(LAYER_CHUNK, (n, start, stop)) for n in needed]
-        missing = [place for place in places if place not in by_place]
-        if missing:
-            raise CorruptFile(f"the index has no chunk {missing[0][0]} {missing[0][1]}")
-        payloads = [source.read(by_place[place]) for place in places]
-        yield TokenChunk(
-            start=start,
-            stop=stop,
-            weights=payloads[0],
-            layers=dict(zip(needed, payloads[1:], strict=True)),
-        )
+        places: list[tuple[str, tuple[int, ...]]] = [(WEIGHT_CHUNK, (start, stop))]
+        places += [(LAYER_CHUNK, (n, start, stop)) for n in range(first, wanted.layers[1]) if spans[n][0] < spans[n][1]]
+        for place in places:
+            if place not in by_place:
+                raise CorruptFile(f"the index has no chunk {place[0]} {place[1]}")
+            yield *place, source.read(by_place[place])
 
 
 def _order(table: CacheTable, chunk_tokens: int) -> Iterator[tuple[str, tuple[int, ...]] | None]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..protocol import Figure
     from ..run_context import RunContext
     from .cache import Cache, CacheTable
+    from .decoding import CacheRange, LayerRange
+    from .streaming import CacheStream
 
 __all__ = ["KVLosslessCodec", "KVLosslessParams"]
 
@@ -117,7 +119,14 @@ class KVLosslessCodec:
         self, source: ContainerReader, *, context: RunContext, selection: Selection | None = None
     ) -> Cache:
         """The cache itself."""
+        return self.stream_cache(source, context=context, selection=selection).finish()
+
+    def stream_cache(
+        self, source: ContainerReader, *, context: RunContext, selection: Selection | None = None
+    ) -> CacheStream:
+        """The same, layer by layer while the bytes arrive."""
         from .decoding import CacheRange, blank_cache
+        from .streaming import CacheStream
 
         table, chunk_tokens = _parameters(source.header)
         chosen = selection or Selection()
@@ -128,16 +137,12 @@ class KVLosslessCodec:
             tokens=chosen.range_of("tokens", table.tokens),
         )
         result = blank_cache(table, wanted, context)
-        threads = context.threads or len(os.sched_getaffinity(0))
         payloads = (
             _some(source, table, chunk_tokens, wanted.layers, wanted.tokens)
             if chosen.ranges
             else _all(source, table, chunk_tokens)
         )
-        for layer, start, stop, data in payloads:
-            _store(data, layer, start, stop, table, wanted.layers, wanted.tokens, result, threads)
-            context.report("decode", stop, table.tokens, unit="tokens")
-        return result
+        return CacheStream(result, _stored(payloads, table, wanted, result, context))
 
     def open(self, source: ContainerReader, *, context: RunContext) -> _View:
         """A view with ``read(layers=(a, b), tokens=(c, d))``."""
@@ -216,6 +221,27 @@ def _some(
             if place not in by_span:
                 raise CorruptFile(f"the index has no chunk of layer {layer}, tokens {start} to {stop}")
             yield *place, source.read(by_span[place])
+
+
+def _stored(
+    payloads: Iterator[tuple[int, int, int, bytes]],
+    table: CacheTable,
+    wanted: CacheRange,
+    result: Cache,
+    context: RunContext,
+) -> Iterator[LayerRange]:
+    """Decode every payload into ``result`` and say which range of it that was."""
+    from .decoding import LayerRange
+
+    threads = context.threads or len(os.sched_getaffinity(0))
+    first = wanted.tokens[0]
+    for layer, start, stop, data in payloads:
+        _store(data, layer, start, stop, table, wanted.layers, wanted.tokens, result, threads)
+        context.report("decode", stop, table.tokens, unit="tokens")
+        begin = max(start, first, table.layers[layer].first_token)
+        end = min(stop, wanted.tokens[1])
+        if begin < end:
+            yield LayerRange(layer=layer - wanted.layers[0], start=begin - first, stop=end - first)
 
 
 def _store(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from codeckit.codecs.kv.bandwidth import BandwidthMeter
+from codeckit.formats.bandwidth import BandwidthMeter
 from codeckit.codecs.kv.controller import TEXT, Choice, ChunkOffer, Controller, LevelOffer, Rates
 from codeckit.formats.errors import InvalidParameter
 
