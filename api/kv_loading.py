@@ -21,7 +21,7 @@ from .formats.arrival import Arrival
 from .formats.bandwidth import BandwidthMeter
 from .formats.errors import Cancelled, CorruptFile, InvalidParameter
 from .formats.reader import ContainerReader
-from .formats.tensors import as_tensor
+from .formats.tensors import Tensor, as_tensor
 from .kv_stream import begin_stream
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class Loader:
         started = time.monotonic()
         arrays = self._recompute(ids, cache, chunk.start)
         for layer, row in enumerate(cache.table.layers):
-            parts = {}
+            parts: dict[str, Tensor] = {}
             for part in row.parts:
                 tensor = as_tensor(arrays[layer, part.role], f"recomputed layer {layer} {part.role}")
                 if tensor.dtype != part.dtype:

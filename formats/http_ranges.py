@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import CorruptFile, ExternalFailure
 from .object_store import transfer_errors
-
-if TYPE_CHECKING:
-    from .checksums import Buffer
 
 __all__ = ["HTTPRanges"]
 
@@ -48,7 +45,7 @@ class HTTPRanges(io.RawIOBase):
         self._position = base + offset
         return self._position
 
-    def readinto(self, buffer: Buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         count = min(len(view), self._size - self._position)
         if count <= 0:

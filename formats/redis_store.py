@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from .errors import ExternalFailure, InvalidParameter, OutputFailure
 from .object_store import ObjectStore, check_name, transfer_errors
-
-if TYPE_CHECKING:
-    from .checksums import Buffer
 
 __all__ = ["RedisStore"]
 
@@ -81,7 +78,7 @@ class _RedisStream(io.RawIOBase):
         self._position += len(data)
         return data
 
-    def readinto(self, buffer: Buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         data = self.read(len(view))
         view[: len(data)] = data

@@ -146,7 +146,7 @@ def token_slice(cache: Cache, start: int, stop: int) -> Cache:
     """
     if any(layer.first_token for layer in cache.table.layers):
         raise UnsupportedInput("a cache whose layers keep different tokens cannot be cut into chunks; encode it whole")
-    parts = {
+    parts: dict[tuple[int, str], Tensor] = {
         (number, part.role): Tensor(dtype=tensor.dtype, data=tensor.data[:, start:stop])
         for number, part, tensor in cache.each()
     }

@@ -44,7 +44,7 @@ class CacheStream:
         for done in self._ranges:
             row = self.cache.table.layers[done.layer]
             own = slice(done.start - row.first_token, done.stop - row.first_token)
-            parts = {}
+            parts: dict[str, Tensor] = {}
             for part in row.parts:
                 tensor = self.cache.parts[done.layer, part.role]
                 parts[part.role] = type(tensor)(dtype=tensor.dtype, data=tensor.data[:, own])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from codeckit.formats.bandwidth import BandwidthMeter
 from codeckit.codecs.kv.controller import TEXT, Choice, ChunkOffer, Controller, LevelOffer, Rates
+from codeckit.formats.bandwidth import BandwidthMeter
 from codeckit.formats.errors import InvalidParameter
 
 STEP = 0.005
