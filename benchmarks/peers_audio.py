@@ -75,7 +75,8 @@ class _AudioPeer(NamedPeer):
         return read_audio(path, rate=rate)
 
     def _bit_rate(self, params: Any) -> int | None:
-        return int(round(params.kbps * 1000))
+        bits_per_second: int = round(params.kbps * 1000)
+        return bits_per_second
 
     def _options(self, params: Any) -> dict[str, str]:
         return {}
@@ -99,7 +100,8 @@ class Mp3Peer(_AudioPeer):
     Params = BitRateParams
     _encoder = "libmp3lame"
     _container = "mp3"
-    _container_options: ClassVar[Mapping[str, str]] = {"id3v2_version": "0"}  # no tags, but the frame that tells the delay
+    # no tags; the frame that tells the delay stays
+    _container_options: ClassVar[Mapping[str, str]] = {"id3v2_version": "0"}
 
 
 class AacPeer(_AudioPeer):
@@ -142,7 +144,8 @@ class FlacPeer(_AudioPeer):
     Params = NoParams
     _encoder = "flac"
     _container = "flac"
-    _container_options: ClassVar[Mapping[str, str]] = {"metadata_header_padding": "0"}  # else 8 KiB kept free for tags
+    # else 8 KiB are kept free for tags
+    _container_options: ClassVar[Mapping[str, str]] = {"metadata_header_padding": "0"}
 
     def _bit_rate(self, params: NoParams) -> int | None:
         return None
