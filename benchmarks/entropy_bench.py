@@ -169,7 +169,7 @@ def _warm_start() -> dict[str, Any]:
         warm = [_child(_WARM_START, environment) for _ in range(5)]
     medians = {name: statistics.median(run[name] for run in warm) for name in warm[0]}
     return {
-        "figure": "warm start",
+        "figure": "warm_start",
         **medians,
         "cold_ready_seconds": cold["ready_seconds"],
         "cold_ready_cpu_seconds": cold["ready_cpu_seconds"],
@@ -198,7 +198,7 @@ def _memory() -> dict[str, Any]:
     """The peak while decoding, the compressed data included, and what the promise allows."""
     found = _child(_MEMORY, dict(os.environ))
     allowed = found["output_bytes"] + 2 * found["compressed_bytes"] + (64 << 20)
-    return {"figure": "peak memory", **found, "allowed_bytes": allowed}
+    return {"figure": "peak_memory", **found, "allowed_bytes": allowed}
 
 
 def _child(script: str, environment: dict[str, str]) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def _cuda(own: dict[str, int]) -> dict[str, Any]:
     import torch
 
     if not torch.cuda.is_available():
-        return {"figure": "cuda decode", "device": None}
+        return {"figure": "cuda_decode", "device": None}
     from ..entropy.lane_codes import plan_codes
     from ..entropy.lanes_triton import decode_tensor
 
@@ -230,7 +230,7 @@ def _cuda(own: dict[str, int]) -> dict[str, Any]:
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     return {
-        "figure": "cuda decode",
+        "figure": "cuda_decode",
         "device": torch.cuda.get_device_name(),
         "gsymbols_per_second": block.symbols / statistics.median(seconds) / 1e9,
     }
