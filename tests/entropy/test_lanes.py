@@ -24,6 +24,7 @@ from codeckit.formats.errors import (
 )
 
 from .lane_cases import LaneCase, draw, even, lane_cases, laplace
+from .page_reader import digest, read_block, table
 
 CASES = lane_cases()
 by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -74,6 +75,15 @@ def test_the_oracle_reads_and_writes_the_same_words(case: LaneCase):
         rows = [cumulatives[n] for n in numbers]
         assert ans_encode(slots, rows) == words
         assert ans_decode(words, rows) == slots
+
+
+@by_name
+def test_a_reader_written_from_the_documentation_reads_the_same_values(case: LaneCase):
+    values = [np.asarray(lane)[:60].tolist() for lane in case.values]
+    assert read_block(encode_lanes(values, case.tables, **case.options)) == values
+    for own in case.tables:
+        found, end = table(own.to_bytes(), 0)
+        assert (digest(found), end) == (own.digest, len(own.to_bytes()))
 
 
 @pytest.mark.parametrize("seed", range(6))
