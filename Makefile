@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: install
-	$(BIN)/python -m codeckit.cli.demo $(INPUT)
+	$(BIN)/python -m codeckit.cli.demo $(if $(INPUT),"$(INPUT)")
 
 test: install lint tests types smoke
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+from ..formats.limits import DEFAULT_LIMITS
+from ..formats.spooling import spooled
 from ..inspection import FileInfo, info
 from .output import format_size, print_table
 from .runs import Job, run_jobs
@@ -22,7 +25,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _describe(path: str) -> Mapping[str, Any]:
-    found = info(path)
+    if path == "-":
+        with spooled(sys.stdin.buffer, limits=DEFAULT_LIMITS, name="standard input") as copy:
+            found = info(copy)
+    else:
+        found = info(path)
     return {"command": "info", "input": path, **dataclasses.asdict(found)}
 
 

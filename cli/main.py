@@ -104,7 +104,7 @@ def _add_decode(commands: _Commands) -> None:
 
 def _add_info(commands: _Commands) -> None:
     command = commands.add_parser("info", help="describe a file", description="Describe files.")
-    command.add_argument("inputs", nargs="+", metavar="FILE")
+    command.add_argument("inputs", nargs="+", metavar="FILE", help="a codeckit file, or -")
     command.add_argument("--json", action="store_true", help="one JSON object per file")
 
 
@@ -114,7 +114,7 @@ def _add_verify(commands: _Commands) -> None:
         help="check files",
         description="Check every byte of files against their checksums.",
     )
-    command.add_argument("inputs", nargs="+", metavar="FILE")
+    command.add_argument("inputs", nargs="+", metavar="FILE", help="a codeckit file, or -")
     command.add_argument("--json", action="store_true", help="one JSON object per file")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..codecs.run_context import CancellationToken, RunContext
 from ..formats.errors import Cancelled, CodecError, InvalidParameter, OutputFailure
@@ -45,6 +45,8 @@ def plan_jobs(options: argparse.Namespace, rename: Callable[[Path], str]) -> lis
     """Pair inputs with outputs; ``rename`` gives the output's name for an input under ``--output-dir``."""
     if (options.output is None) == (options.output_dir is None):
         raise InvalidParameter("give exactly one of -o OUTPUT and --output-dir DIR")
+    if "" in (*options.inputs, options.output, options.output_dir):
+        raise InvalidParameter("an input or output has an empty name")
     if options.output is not None:
         if len(options.inputs) > 1:
             raise InvalidParameter("several inputs need --output-dir DIR")
@@ -117,8 +119,7 @@ def run_jobs(
                 return ExitCode.INTERRUPTED
             continue
         if options.json:
-            # data on standard output must not be mixed with the report about it
-            print_json(result, stream=sys.stderr if job.output == "-" else sys.stdout)
+            print_json(result, stream=_report_stream(job))
         elif not options.quiet and job.output != "-":
             show(result)
     if not failures:
@@ -129,10 +130,16 @@ def run_jobs(
 def _report_failure(options: argparse.Namespace, job: Job, error: CodecError) -> None:
     if options.json:
         failure = {"type": type(error).__name__, "message": str(error)}
-        print_json({"command": options.command, "input": job.input, "error": failure})
+        report = {"command": options.command, "input": job.input, "error": failure}
+        print_json(report, stream=_report_stream(job))
     print(f"codec {options.command}: {job.input}: {error}", file=sys.stderr)
     if options.verbose:
         traceback.print_exception(error)
+
+
+def _report_stream(job: Job) -> TextIO:
+    """Data on standard output must not be mixed with the report about it."""
+    return sys.stderr if job.output == "-" else sys.stdout
 
 
 def _refuse_terminal(output: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _verify(path: str) -> Mapping[str, Any]:
-    return {"command": "verify", "input": path, "sound": True, "chunks": verify(path)}
+    source: Any = sys.stdin.buffer if path == "-" else path
+    return {"command": "verify", "input": path, "sound": True, "chunks": verify(source)}
 
 
 def _show(result: Mapping[str, Any]) -> None:

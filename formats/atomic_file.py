@@ -8,10 +8,13 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from .errors import OutputFailure
+from .spooling import is_stream_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["AtomicFile", "AtomicFolder", "output_errors"]
 
 _SUFFIX = ".ck-tmp"
+_FOLDER, _RETIRED = ".d", ".old"
+_NAME_BYTES = 200
 
 
 class AtomicFile:
@@ -28,6 +33,7 @@ class AtomicFile:
 
     Until then the bytes are in a hidden sibling, ``.NAME.XXXXXXXX.ck-tmp``, locked while its writer lives. A later
     writer of the same name sweeps siblings whose writer died. Leaving the context without ``commit`` removes it.
+    A symbolic link stays, and what it points to is replaced; a device or a named pipe is written to, never replaced.
 
     Raises :class:`OutputFailure` when the output exists (unless ``overwrite``), the disk is full, or the folder
     cannot be written.
@@ -36,9 +42,15 @@ class AtomicFile:
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         self.path = Path(path)
         self._overwrite = overwrite
-        _refuse_existing(self.path, overwrite)
+        self._temporary: Path | None = None
+        if is_stream_path(self.path):
+            self._stream: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the context is left
+            return
         if self.path.is_dir():
             raise OutputFailure(f"{self.path} is a directory; name a file")
+        _refuse_existing(self.path, overwrite)
+        if self.path.is_symlink():
+            self.path = self.path.resolve()
         with output_errors(self.path):
             _sweep(self.path)
             self._temporary, self._stream = _create_locked(self.path)
@@ -56,6 +68,12 @@ class AtomicFile:
         """Make everything durable and give the file its name."""
         with output_errors(self.path):
             self._stream.flush()
+            if self._temporary is None:
+                self._stream.seek(0)
+                with self.path.open("wb") as target:
+                    shutil.copyfileobj(self._stream, target)
+                self._stream.close()
+                return
             os.fsync(self._stream.fileno())
             _give_name(self._temporary, self.path, overwrite=self._overwrite)
             self._stream.close()
@@ -69,7 +87,8 @@ class AtomicFile:
             # buffered bytes of a failed write must not raise again while the first error travels up
             with contextlib.suppress(OSError):
                 self._stream.close()
-        self._temporary.unlink(missing_ok=True)
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
 
 
 class AtomicFolder:
@@ -83,7 +102,7 @@ class AtomicFolder:
             _sweep(self.path)
             # the lock lives in a sibling file, so that the folder itself holds nothing but the output
             self._lock_path, self._lock = _create_locked(self.path)
-            self.temporary = self._lock_path.with_name(self._lock_path.name + ".d")
+            self.temporary = self._lock_path.with_name(self._lock_path.name + _FOLDER)
             self.temporary.mkdir()
 
     def commit(self) -> None:
@@ -94,7 +113,7 @@ class AtomicFolder:
                     _sync_file(item)
             _sync_folder(self.temporary)
             if self._overwrite and self.path.exists():
-                retired = self.temporary.with_name(self.temporary.name + ".old")
+                retired = self.temporary.with_name(self.temporary.name + _RETIRED)
                 self.path.rename(retired)
                 self.temporary.rename(self.path)
                 _remove(retired)
@@ -133,7 +152,7 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
 
 def _create_locked(path: Path) -> tuple[Path, BinaryIO]:
     while True:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
+        temporary = path.with_name(f"{_start_of_name(path)}{secrets.token_hex(4)}{_SUFFIX}")
         stream = temporary.open("x+b")
         fcntl.flock(stream, fcntl.LOCK_EX)
         if os.fstat(stream.fileno()).st_nlink == 1:
@@ -141,17 +160,26 @@ def _create_locked(path: Path) -> tuple[Path, BinaryIO]:
         stream.close()  # a sweeper took the file between creation and lock
 
 
+def _start_of_name(path: Path) -> str:
+    """What the names of temporaries of ``path`` begin with; shortened, because file systems take 255 bytes."""
+    return "." + os.fsdecode(os.fsencode(path.name)[:_NAME_BYTES]) + "."
+
+
 def _sweep(path: Path) -> None:
     """Remove temporaries of ``path`` whose writer no longer lives."""
-    start = f".{path.name}."
+    start = _start_of_name(path)
     for item in path.parent.iterdir():
         if not (item.name.startswith(start) and item.name.endswith(_SUFFIX)):
             continue
         try:
             with item.open("rb") as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for folder in path.parent.glob(f"{item.name}.d*"):
-                    shutil.rmtree(folder, ignore_errors=True)
+                retired = item.with_name(item.name + _FOLDER + _RETIRED)
+                if retired.exists() and not path.exists():
+                    retired.rename(path)  # a writer died between taking the old output away and naming its own
+                for folder in (item.with_name(item.name + _FOLDER), retired):
+                    if folder.exists():
+                        _remove(folder)
                 item.unlink(missing_ok=True)
         except (BlockingIOError, FileNotFoundError):
             continue  # its writer lives, or another sweeper was faster
@@ -159,6 +187,8 @@ def _sweep(path: Path) -> None:
 
 def _give_name(temporary: Path, path: Path, *, overwrite: bool) -> None:
     if overwrite:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         temporary.replace(path)
         return
     try:

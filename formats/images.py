@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
-from .errors import CorruptFile, InvalidParameter, LimitExceeded, UnsupportedInput
+from .errors import CorruptFile, InvalidParameter, UnsupportedInput
 from .image_sinks import (
     ComparingImageSink,
     FileImageSink,
@@ -184,9 +184,9 @@ def _open_path(path: Path, limits: Limits) -> ImageSource:
             return ImageSource(name=str(path), limits=limits, array=array)
         return ImageSource(name=str(path), limits=limits, stack=read_stack(path, limits))
     try:
-        size = path.stat().st_size
-        limits.check("max_memory_bytes", size, str(path))
-        data = path.read_bytes()
+        limits.check("max_memory_bytes", path.stat().st_size, str(path))
+        with path.open("rb") as stream:
+            data = _read(stream, limits)
     except OSError as error:
         raise InvalidParameter(f"cannot open {path}: {error.strerror or error}") from error
     return ImageSource(name=str(path), limits=limits, data=data)
@@ -216,6 +216,5 @@ def _read(stream: BinaryIO, limits: Limits) -> bytes:
     buffer = io.BytesIO()
     while piece := stream.read(1 << 20):
         buffer.write(piece)
-        if buffer.tell() > limits.max_memory_bytes:
-            raise LimitExceeded(f"the stream is longer than max_memory_bytes={limits.max_memory_bytes:,}")
+        limits.check("max_chunk_bytes", buffer.tell(), str(getattr(stream, "name", "the stream")))
     return buffer.getvalue()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidParameter, UnsupportedInput
 from .header import MAGIC
+from .spooling import is_stream_path
 
 if TYPE_CHECKING:
     from .limits import Limits
@@ -75,8 +76,8 @@ def _kind_of_path(path: Path) -> str:
         raise InvalidParameter(f"{path} does not exist")
     if path.is_dir():
         return "video"  # a folder of numbered frames
-    with path.open("rb") as stream:
-        start = stream.read(16)
+    # what is read from a pipe here would be missing from the input
+    start = b"" if is_stream_path(path) else _start_of(path)
     if start.startswith(MAGIC):
         raise UnsupportedInput(f"{path} is a codeckit file already; decode it first")
     suffix = path.suffix.lower()
@@ -87,6 +88,14 @@ def _kind_of_path(path: Path) -> str:
     if start[4:8] == b"ftyp" or start.startswith(b"\x1a\x45\xdf\xa3"):
         return "video"
     return "bytes"
+
+
+def _start_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(16)
+    except OSError as error:
+        raise InvalidParameter(f"cannot open {path}: {error.strerror or error}") from error
 
 
 def _module(kind: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 import io
 import os
-import tempfile
 from abc import ABC, abstractmethod
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from .errors import CorruptFile, InvalidParameter, UnsupportedInput
 from .media_properties import TimedFrame, VideoProperties
+from .spooling import is_stream_path, spooled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,6 @@ __all__ = ["DEFAULT_FRAME_RATE", "MediaFileSource", "VideoSource", "open_stream"
 
 DEFAULT_FRAME_RATE = Fraction(25)
 _IDENTITY = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
-_COPY_PIECE = 1 << 20
 
 
 class VideoSource(ABC):
@@ -191,7 +190,11 @@ def open_stream(value: Any, limits: Limits) -> tuple[BinaryIO, str, bool]:
     if isinstance(value, (str, os.PathLike)):
         path = Path(value)
         try:
-            return path.open("rb"), str(path), True
+            stream = path.open("rb")
+            if stream.seekable() and not is_stream_path(path):
+                return stream, str(path), True
+            with stream:
+                return spooled(stream, limits=limits, name=str(path)), str(path), True
         except OSError as error:
             raise InvalidParameter(f"cannot open {path}: {error.strerror or error}") from error
     if not hasattr(value, "read"):
@@ -202,13 +205,7 @@ def open_stream(value: Any, limits: Limits) -> tuple[BinaryIO, str, bool]:
     name = str(getattr(value, "name", "stream"))
     if value.seekable():
         return value, name, False
-    copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the source that owns it
-    size = 0
-    while piece := value.read(_COPY_PIECE):
-        size += len(piece)
-        limits.check("max_output_bytes", size, name)
-        copy.write(piece)
-    return copy, name, True
+    return spooled(value, limits=limits, name=name), name, True
 
 
 def _display_matrix(frame: Any) -> tuple[int, ...] | None:

@@ -86,7 +86,7 @@ class ContainerReader:
 
     @property
     def size_bytes(self) -> int | None:
-        """Size of the file, or None where the source cannot seek."""
+        """Size of the file; None where the source cannot seek and has not been read to its end."""
         return self._size
 
     @property
@@ -178,6 +178,7 @@ class ContainerReader:
         self._check_end(offset + OVERHEAD + END_PAYLOAD_SIZE, index_offset)
         if index is None:
             self.warnings.append("the file has no index; it was scanned")
+        self._size = offset + OVERHEAD + END_PAYLOAD_SIZE + FOOTER_SIZE
         self._verified = True
 
     def verify(self) -> None:

@@ -89,8 +89,10 @@ def read_safetensors(data: bytes | mmap.mmap, *, name: str, limits: Limits) -> t
     if len(data) < _LENGTH.size:
         raise TruncatedFile(f"{name}: {len(data)} bytes are too few for a safetensors file")
     (length,) = _LENGTH.unpack(data[: _LENGTH.size])
-    limits.check("max_header_bytes", length, f"the safetensors header of {name}")
     start = _LENGTH.size + length
+    if start > len(data) and bytes(data[_LENGTH.size : _LENGTH.size + 1]) != b"{":
+        raise CorruptFile(f"{name} is neither a safetensors nor an npy file")
+    limits.check("max_header_bytes", length, f"the safetensors header of {name}")
     if start > len(data):
         raise TruncatedFile(f"{name}: the file ends inside its {length:,}-byte safetensors header")
     header = _parse(data[_LENGTH.size : start], name)

@@ -17,6 +17,7 @@ import numpy as np
 from .atomic_file import AtomicFile, output_errors
 from .errors import CorruptFile, InvalidParameter, OutputFailure, UnsupportedInput
 from .safetensors_file import Tensor, dtype_name, read_safetensors, write_safetensors
+from .spooling import is_stream_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -244,6 +245,9 @@ def _cache_tensors(cache: Any) -> dict[str, Tensor]:
 
 
 def _open_path(path: Path, limits: Limits) -> TensorSource:
+    if is_stream_path(path):
+        with path.open("rb") as stream:
+            return _from_bytes(_read_all(stream, limits), str(path), limits)
     try:
         size = path.stat().st_size
         limits.check("max_output_bytes", size, str(path))

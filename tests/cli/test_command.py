@@ -103,6 +103,9 @@ def test_a_damaged_file_gives_no_output_unless_recovery_is_asked_for(encoded: Pa
     ("arguments", "code", "message"),
     [
         (["encode", "book.txt"], 2, "exactly one of -o"),
+        (["encode", "book.txt", "-o", ""], 2, "empty name"),
+        (["encode", "", "-o", "x"], 2, "empty name"),
+        (["encode", "book.txt", "-o", "x", "--codec", "kv"], 3, "neither a safetensors nor an npy file"),
         (["encode", "missing.txt", "-o", "x"], 2, "missing.txt does not exist"),
         (["encode", "missing.txt", "-o", "x", "--codec", "reverse"], 2, "cannot open missing.txt"),
         (["encode", "book.txt", "-o", "x", "--codec", "revers"], 2, "did you mean 'reverse'"),
@@ -140,6 +143,22 @@ def test_mistakes_get_their_exit_code_and_leave_nothing_behind(
     assert (done.returncode, message in done.stderr.decode()) == (code, True), done.stderr.decode()
     assert b"Traceback" not in done.stderr
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_standard_streams_serve_every_command(encoded: Path, tmp_path: Path, run_codec):
+    data = encoded.read_bytes()
+    shown = json.loads(run_codec("info", "-", "--json", stdin=data).stdout)
+    assert (shown["codec"], shown["size_bytes"]) == ("reverse", len(data))
+    assert run_codec("verify", "-", stdin=data).returncode == 0
+    assert run_codec("verify", "-", stdin=data[:-1]).returncode == 3
+    done = run_codec("decode", "-", "-o", "-", "--json", stdin=data)
+    assert done.stdout == TEXT
+    report = json.loads(done.stderr)
+    assert (report["input_bytes"], report["output_bytes"]) == (len(data), len(TEXT))
+    done = run_codec("decode", "-", "-o", "-", "--json", stdin=data[:-1])
+    assert (done.returncode, b'"error"' in done.stdout) == (3, False)
+    done = run_codec("encode", "-", "-o", "-", "--codec", "reverse", stdin=TEXT)
+    assert run_codec("decode", "-", "-o", "-", stdin=done.stdout).stdout == TEXT
 
 
 def test_several_inputs_go_on_after_a_bad_one(tmp_path: Path, run_codec):
