@@ -1,0 +1,254 @@
+"""The codec ``windows``: text as equal-info windows or dictionary tokens, and back to the same bytes."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ....formats.errors import CorruptFile, InvalidParameter
+from ....formats.header import Header
+from .parameters import WindowsParams
+
+if TYPE_CHECKING:
+    from ....formats.byte_streams import ByteSink, ByteSource
+    from ....formats.canonical_json import JsonObject, JsonValue
+    from ....formats.reader import ContainerReader
+    from ....formats.writer import ContainerWriter
+    from ...protocol import Figure, Selection
+    from ...run_context import RunContext
+    from .scheme import Scheme
+
+__all__ = ["NUMERIC_PROFILE", "WindowsCodec", "WindowsView"]
+
+NUMERIC_PROFILE = "windows-counts-1"
+_BLOCK_TYPE = "WTOK"
+# Inputs up to this size have it in their header, for the rate of the finished file.
+_READ_AHEAD_BYTES = 16 << 20
+
+
+class WindowsCodec:
+    """Equal-info windows (arXiv 2404.03626) and dictionaries; see docs/windows.md for the bitstream."""
+
+    id: ClassVar[str] = "windows"
+    kind: ClassVar[str] = "bytes"
+    summary: ClassVar[str] = "text as tokens for language models: equal-info windows or a dictionary, lossless"
+    lossless: ClassVar[bool] = True
+    bitstream_version: ClassVar[int] = 1
+    Params: ClassVar[type] = WindowsParams
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "windows": {"mode": "windows"},
+        "dictionary": {"mode": "dictionary"},
+    }
+    default_preset: ClassVar[str] = "windows"
+    chunk_types: ClassVar[frozenset[str]] = frozenset({_BLOCK_TYPE})
+    axes: ClassVar[frozenset[str]] = frozenset({"range"})
+
+    def encode(
+        self, source: ByteSource, sink: ContainerWriter, params: WindowsParams, *, context: RunContext
+    ) -> Mapping[str, Figure]:
+        """Code the source block by block, several at once; memory stays bounded."""
+        import numpy as np
+
+        from .scheme import load_scheme  # loads numba
+
+        scheme = load_scheme(params)
+        block_bytes = params.block_kib << 10
+        ahead = source.read(_READ_AHEAD_BYTES)
+        whole = len(ahead) < _READ_AHEAD_BYTES
+        sink.write_header(_header(scheme, len(ahead) if whole else None))
+        threads = context.threads or os.cpu_count() or 1
+        position = 0
+
+        def code(block: bytes) -> tuple[int, bytes]:
+            return len(block), scheme.encode(np.frombuffer(block, np.uint8)).tobytes()
+
+        with ThreadPoolExecutor(max_workers=threads) as executor:
+            pending: deque[Future[tuple[int, bytes]]] = deque()
+            blocks: Iterator[bytes | None] = _blocks(ahead, source, whole, block_bytes)
+            for block in chain(blocks, [None] * threads):
+                if block is not None:
+                    pending.append(executor.submit(code, block))
+                if pending and (block is None or len(pending) > threads):
+                    size, payload = pending.popleft().result()
+                    sink.write_chunk(_BLOCK_TYPE, payload, span=(position, position + size), decoded_size=size)
+                    position += size
+                    context.report("encode", position, None, unit="bytes")
+        return {"threads": threads}
+
+    def rate_figures(self, header: Header, output_bytes: int) -> Mapping[str, Figure]:
+        """Bytes in over bytes out, and bits per byte, where the header knows the input's size (below 16 MiB)."""
+        size = header.parameters.get("bytes")
+        if not isinstance(size, int) or size < 1:
+            return {}
+        return {"ratio": size / output_bytes, "bits_per_byte": output_bytes * 8 / size}
+
+    def decode(
+        self,
+        source: ContainerReader,
+        sink: ByteSink,
+        *,
+        context: RunContext,
+        selection: Selection | None = None,
+    ) -> Mapping[str, Figure]:
+        """Write the file's bytes, or those of the selected ``range``, to ``sink``.
+
+        The setting ``model=FILE`` names the model or dictionary of a file that was not coded with the shipped one.
+        """
+        settings = dict(selection.settings) if selection is not None else {}
+        scheme = _scheme_of(source.header, settings)
+        if selection is not None and selection.ranges:
+            view = WindowsView(source, scheme)
+            for piece in view.pieces(*selection.range_of("range", view.size_bytes)):
+                context.check_cancelled()
+                sink.write(piece)
+            return {}
+        position = 0
+        for data in _decoded_blocks(source, scheme, context.threads or os.cpu_count() or 1):
+            sink.write(data)
+            position += len(data)
+            source.limits.check("max_output_bytes", position, "the decoded text")
+            context.report("decode", position, None, unit="bytes")
+        return {}
+
+    def open(self, source: ContainerReader, *, context: RunContext) -> WindowsView:
+        """A view with random access to byte ranges and to the tokens."""
+        return WindowsView(source, _scheme_of(source.header, {}))
+
+    def describe(self, header: Header) -> Mapping[str, JsonValue]:
+        """Mode and settings."""
+        return dict(header.parameters)
+
+
+class WindowsView:
+    """Random access to a file of tokens: ``size_bytes``, ``read(start, stop)``, ``token_bytes()``."""
+
+    def __init__(self, source: ContainerReader, scheme: Scheme) -> None:
+        self._source = source
+        self._scheme = scheme
+        self._entries = [entry for entry in source.index() if entry.type == _BLOCK_TYPE]
+        position = 0
+        for entry in self._entries:
+            if len(entry.span) != 2 or entry.span[0] != position or entry.span[1] <= position:
+                raise CorruptFile(f"index entry {entry.sequence}: span {entry.span} does not follow byte {position:,}")
+            position = entry.span[1]
+        self._size = position
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the whole text."""
+        return self._size
+
+    def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        """The bytes from ``start`` up to ``stop`` (None: the end).
+
+        Raises :class:`InvalidParameter` when they are not within the text.
+        """
+        end = self._size if stop is None else stop
+        if not 0 <= start <= end <= self._size:
+            raise InvalidParameter(f"range {start}:{end} is not within 0:{self._size}")
+        return b"".join(self.pieces(start, end))
+
+    def pieces(self, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes from ``start`` up to ``stop``, one piece per block touched."""
+        for entry in self._entries:
+            first, last = entry.span
+            if last <= start or first >= stop:
+                continue
+            chunk = self._source.read_chunk(entry)
+            where = f"block at byte {entry.offset}"
+            if chunk.decoded_size != last - first:
+                raise CorruptFile(f"{where}: {chunk.decoded_size:,} bytes promised, the index says {last - first:,}")
+            yield _decode(chunk.payload, chunk.decoded_size, self._scheme, where)[max(0, start - first) : stop - first]
+
+    def token_bytes(self) -> Iterator[bytes]:
+        """The tokens of each block as they are stored, for readers that want no text."""
+        for entry in self._entries:
+            yield bytes(self._source.read_chunk(entry).payload)
+
+
+def _header(scheme: Scheme, size: int | None) -> Header:
+    params = scheme.params
+    parameters: JsonObject = {"mode": params.mode}
+    if params.mode == "windows":
+        parameters |= {"bits": params.bits, "reset_every": params.reset_every, "delayed": params.delayed}
+    if size is not None:
+        parameters["bytes"] = size
+    return Header(
+        codec=WindowsCodec.id,
+        bitstream=WindowsCodec.bitstream_version,
+        parameters=parameters,
+        profile=NUMERIC_PROFILE,
+        weights=(scheme.digest,) if scheme.digest else (),
+    )
+
+
+def _scheme_of(header: Header, settings: Mapping[str, str]) -> Scheme:
+    from ....formats.errors import NumericProfileMismatch
+    from ...parameters import make_parameters
+    from .scheme import load_scheme
+
+    unknown = settings.keys() - {"model"}
+    if unknown:
+        raise InvalidParameter(f"decoding windows knows the setting model=FILE, not {', '.join(sorted(unknown))}")
+    if header.profile != NUMERIC_PROFILE:
+        raise NumericProfileMismatch(
+            f"the file needs the numeric profile {header.profile!r}, this reader has {NUMERIC_PROFILE!r}; "
+            "install the codeckit version that wrote it"
+        )
+    if len(header.weights) > 1:
+        raise CorruptFile(f"header: {len(header.weights)} weight digests, the windows codec uses one")
+    stored = {key: value for key, value in header.parameters.items() if key != "bytes"}
+    strange = stored.keys() - {"mode", "bits", "reset_every", "delayed"}
+    if strange:
+        raise CorruptFile(f"header: the windows codec writes no parameter called {', '.join(sorted(strange))}")
+    try:
+        params = make_parameters(WindowsParams, {"": {}}, "", {**stored, **settings})
+    except InvalidParameter as error:
+        raise CorruptFile(f"header: {error}") from error
+    return load_scheme(params, expected=header.weights[0] if header.weights else "")
+
+
+def _blocks(ahead: bytes, source: ByteSource, whole: bool, block_bytes: int) -> Iterator[bytes]:
+    """The input in blocks of ``block_bytes``, of which ``ahead`` has been read."""
+    position = 0
+    while position + block_bytes <= len(ahead):
+        yield ahead[position : position + block_bytes]
+        position += block_bytes
+    rest = ahead[position:]
+    while not whole:
+        block = rest + source.read(block_bytes - len(rest))
+        rest = b""
+        if not block:
+            return
+        yield block
+    if rest:
+        yield rest
+
+
+def _decode(payload: bytes, size: int, scheme: Scheme, where: str) -> bytes:
+    import numpy as np
+
+    from .scheme import MOST_BLOCK_BYTES
+
+    if not 0 < size <= MOST_BLOCK_BYTES:
+        raise CorruptFile(f"{where}: promises {size:,} bytes, a block holds 1 to {MOST_BLOCK_BYTES:,}")
+    return scheme.decode(np.frombuffer(payload, np.uint8), size, where).tobytes()
+
+
+def _decoded_blocks(source: ContainerReader, scheme: Scheme, threads: int) -> Iterator[bytes]:
+    """Decode blocks in file order, up to ``threads`` at once."""
+    pending: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(max_workers=threads) as executor:
+        for chunk in source.chunks():
+            if chunk.type != _BLOCK_TYPE:
+                continue
+            where = f"block at byte {chunk.offset}"
+            pending.append(executor.submit(_decode, chunk.payload, chunk.decoded_size, scheme, where))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

@@ -1,0 +1,212 @@
+"""Counting which byte follows which context, order by order, keeping only contexts that occur often.
+
+A context of order k + 1 is a context of order k and the byte before it. Each position of the text carries the number of
+its context of the current order, so that one pass counts the next order whatever its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....entropy.native_compilation import compiled, inlined
+
+__all__ = ["RESET", "ContextCounts", "CountSettings", "count_contexts"]
+
+RESET = 256
+"""The symbol before the first byte of a window: contexts that reach back to it know that the model was reset there."""
+
+_EMPTY = -1
+
+
+@dataclass(frozen=True, slots=True)
+class ContextCounts:
+    """Contexts as a tree: ``parents`` is the context without its earliest symbol, ``symbols`` that symbol.
+
+    Context 0 is empty. The bytes that follow context c are ``successors[starts[c] : starts[c + 1]]``, each seen
+    ``counts`` times, sorted by byte.
+    """
+
+    parents: NDArray[np.int32]
+    symbols: NDArray[np.int16]
+    starts: NDArray[np.int64]
+    successors: NDArray[np.uint8]
+    counts: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountSettings:
+    """Which contexts are counted.
+
+    Contexts of up to ``longest`` bytes that occur at least ``least`` times, in at least ``least_documents`` documents;
+    contexts that reach back to a reset from ``least_after_reset`` occurrences. ``table_bits`` is log2 of the number of
+    slots of the hash table, 16 bytes each.
+    """
+
+    longest: int = 12
+    least: int = 8
+    least_documents: int = 3
+    least_after_reset: int = 16
+    table_bits: int = 26
+
+
+def count_contexts(
+    text: NDArray[np.uint8],
+    document_starts: NDArray[np.int64],
+    since_reset: NDArray[np.uint8] | None,
+    settings: CountSettings,
+    report: Callable[[str], None],
+) -> ContextCounts:
+    """Count contexts in ``text``, whose documents begin at ``document_starts`` and end at the next or the last of them.
+
+    ``since_reset`` says for the place before each byte how many bytes of its window went before (at most 127), plus
+    128 where a window begins; such a place is also the end of the window before it, whose length the lower bits give.
+    """
+    parents, symbols, keys, counts = [np.array([-1], np.int32)], [np.array([-1], np.int16)], [], []
+    ids = np.zeros(len(text), np.int32)
+    first, made = 0, 1
+    table = _Table(1 << settings.table_bits)
+    for order in range(settings.longest + 1):
+        contexts = made - first
+        _count_successors(text, document_starts, ids, _NEVER, -1, *table.cleared())
+        # what follows a context in one document only is that document's own
+        found, seen = table.entries(1, 2 if order > 2 and len(document_starts) > 2 else 1)
+        keys.append((found >> 8) + first << 8 | found & 255)
+        counts.append(seen)
+        if since_reset is not None:
+            _count_successors(text, document_starts, ids, since_reset, order, *table.cleared())
+            found, seen = table.entries(1, 1)
+            owners, number = np.unique(found >> 8, return_inverse=True)
+            kept = np.bincount(number, weights=seen, minlength=len(owners)) >= settings.least_after_reset
+            renumbered = np.cumsum(kept) - 1
+            chosen = kept[number]
+            parents.append((owners[kept] + first).astype(np.int32))
+            symbols.append(np.full(int(kept.sum()), RESET, np.int16))
+            keys.append((renumbered[number[chosen]] + made) << 8 | found[chosen] & 255)
+            counts.append(seen[chosen])
+            made += int(kept.sum())
+        report(f"order {order}: {contexts:,} contexts, {made:,} in all")
+        if order == settings.longest:
+            break
+        _count_extensions(text, document_starts, ids, order, *table.cleared())
+        found = table.renumber(settings.least, min(settings.least_documents, len(document_starts) - 1))
+        _extend(text, document_starts, ids, order, table.keys, table.counts)
+        parents.append(((found >> 8) + first).astype(np.int32))
+        symbols.append((found & 255).astype(np.int16))
+        first, made = made, made + len(found)
+    return _joined(parents, symbols, keys, counts)
+
+
+class _Table:
+    """A hash table of counts: how often each key occurs, and in how many documents."""
+
+    def __init__(self, slots: int) -> None:
+        self.keys = np.empty(slots, np.int64)
+        self.counts = np.empty(slots, np.int32)
+        self.last = np.empty(slots, np.uint16)
+        self.documents = np.empty(slots, np.uint16)
+
+    def cleared(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint16], NDArray[np.uint16]]:
+        self.keys.fill(_EMPTY)
+        self.counts.fill(0)
+        self.last.fill(0)
+        self.documents.fill(0)
+        return self.keys, self.counts, self.last, self.documents
+
+    def entries(self, least: int, least_documents: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """The keys that occur often enough, sorted, and their counts."""
+        if np.count_nonzero(self.counts) > 0.8 * len(self.counts):
+            raise ValueError("the hash table of the counts is too small; raise table_bits")
+        used = np.flatnonzero((self.counts >= least) & (self.documents >= least_documents))
+        keys = self.keys[used]
+        order = np.argsort(keys)
+        return keys[order], self.counts[used][order]
+
+    def renumber(self, least: int, least_documents: int) -> NDArray[np.int64]:
+        """Replace counts by the number, in the order of keys, of what occurs often enough, -1 for others."""
+        keys, _ = self.entries(least, least_documents)
+        used = np.flatnonzero(self.counts > 0)
+        number = np.searchsorted(keys, self.keys[used])
+        number[(self.counts[used] < least) | (self.documents[used] < least_documents)] = -1
+        self.counts[used] = number
+        return keys
+
+
+_NEVER = np.empty(0, np.uint8)
+
+
+def _joined(
+    parents: list[NDArray[np.int32]],
+    symbols: list[NDArray[np.int16]],
+    keys: list[NDArray[np.int64]],
+    counts: list[NDArray[np.int32]],
+) -> ContextCounts:
+    all_keys, all_counts = np.concatenate(keys), np.concatenate(counts)
+    order = np.argsort(all_keys, kind="stable")
+    all_keys, all_counts = all_keys[order], all_counts[order]
+    contexts = sum(len(item) for item in parents)
+    starts = np.searchsorted(all_keys, np.arange(contexts + 1, dtype=np.int64) << 8)
+    successors = (all_keys & 255).astype(np.uint8)
+    return ContextCounts(np.concatenate(parents), np.concatenate(symbols), starts, successors, all_counts)
+
+
+@inlined
+def _slot(keys, key):  # type: ignore[no-untyped-def]
+    mask = np.uint64(len(keys) - 1)
+    slot = (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(22)) & mask
+    while keys[slot] != _EMPTY and keys[slot] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return slot
+
+
+@inlined
+def _add(keys, counts, last, documents, key, document):  # type: ignore[no-untyped-def]
+    slot = _slot(keys, key)
+    keys[slot] = key
+    counts[slot] += 1
+    if last[slot] != document + 1:
+        last[slot] = document + 1
+        documents[slot] += 1
+
+
+@compiled
+def _count_successors(  # type: ignore[no-untyped-def]
+    text, document_starts, ids, since_reset, order, keys, counts, last, documents
+):
+    """Count (context, next byte); ``order`` >= 0 counts only places that many bytes after a reset."""
+    for document in range(len(document_starts) - 1):
+        for i in range(document_starts[document], document_starts[document + 1]):
+            if ids[i] < 0:
+                continue
+            if order == 0:
+                if since_reset[i] & 128 == 0:
+                    continue
+            elif order > 0 and since_reset[i] & 127 != order:
+                continue
+            _add(keys, counts, last, documents, np.int64(ids[i]) << 8 | np.int64(text[i]), document)
+
+
+@compiled
+def _count_extensions(  # type: ignore[no-untyped-def]
+    text, document_starts, ids, order, keys, counts, last, documents
+):
+    for document in range(len(document_starts) - 1):
+        for i in range(document_starts[document] + order + 1, document_starts[document + 1]):
+            if ids[i] >= 0:
+                key = np.int64(ids[i]) << 8 | np.int64(text[i - order - 1])
+                _add(keys, counts, last, documents, key, document)
+
+
+@compiled
+def _extend(text, document_starts, ids, order, keys, numbers):  # type: ignore[no-untyped-def]
+    for document in range(len(document_starts) - 1):
+        start = document_starts[document]
+        end = document_starts[document + 1]
+        for i in range(start, min(start + order + 1, end)):
+            ids[i] = -1
+        for i in range(start + order + 1, end):
+            if ids[i] >= 0:
+                ids[i] = numbers[_slot(keys, np.int64(ids[i]) << 8 | np.int64(text[i - order - 1]))]

@@ -1,0 +1,89 @@
+"""Training the byte model: count, prune, cut the text into windows, count again with the windows' beginnings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .context_counts import CountSettings, count_contexts
+from .context_model import ContextModel, context_model
+from .context_pruning import PrunedContexts, prune_contexts, weight_levels
+from .string_trie import build_trie, parse_longest
+from .strings import string_table
+from .window_dictionary import window_dictionary
+
+__all__ = ["ModelSettings", "assembled", "places_in_windows", "train_model"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """How the byte model is trained.
+
+    ``counting`` for the final counts; ``first_longest`` and ``first_least`` for those of the first model, which only
+    cuts the text into windows. ``least_bits``, ``node_bits`` and ``discount``: see :func:`.prune_contexts`.
+    """
+
+    counting: CountSettings = field(default_factory=CountSettings)
+    first_longest: int = 7
+    first_least: int = 64
+    least_bits: float = 8.0
+    node_bits: float = 12.0
+    discount: float = 0.75
+
+
+def train_model(
+    documents: Sequence[NDArray[np.uint8]], settings: ModelSettings, report: Callable[[str], None]
+) -> PrunedContexts:
+    """The pruned contexts of ``documents``, those that reach back to the beginning of a window among them."""
+    text = np.concatenate(documents)
+    lengths = np.array([len(document) for document in documents], np.int64)
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    counting = settings.counting
+    first = CountSettings(
+        longest=min(settings.first_longest, counting.longest),
+        least=settings.first_least,
+        table_bits=counting.table_bits,
+    )
+    model = assembled(_pruned(text, starts, None, first, settings, report))
+    since_reset = places_in_windows(text, model)
+    report(f"windows of 16 bits: {len(text) / np.count_nonzero(since_reset & 128):.4f} bytes each")
+    return _pruned(text, starts, since_reset, counting, settings, report)
+
+
+def _pruned(
+    text: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    since_reset: NDArray[np.uint8] | None,
+    counting: CountSettings,
+    settings: ModelSettings,
+    report: Callable[[str], None],
+) -> PrunedContexts:
+    counts = count_contexts(text, starts, since_reset, counting, report)
+    pruned = prune_contexts(
+        counts, least_bits=settings.least_bits, node_bits=settings.node_bits, discount=settings.discount
+    )
+    report(f"kept {len(pruned.child_counts):,} contexts with {len(pruned.entry_bytes):,} weighted bytes")
+    return pruned
+
+
+def assembled(pruned: PrunedContexts) -> ContextModel:
+    """The model of pruned contexts, as it would be read back from its file."""
+    weights = weight_levels().astype(np.uint16)[pruned.entry_levels]
+    return context_model(
+        pruned.child_counts, pruned.symbols, pruned.entry_counts, pruned.entry_bytes, weights, pruned.root
+    )
+
+
+def places_in_windows(text: NDArray[np.uint8], model: ContextModel) -> NDArray[np.uint8]:
+    """Where in its 16-bit window each byte lies, in the form :func:`.count_contexts` takes."""
+    strings = window_dictionary(model).strings()[1:]
+    tokens = parse_longest(text, build_trie(string_table(strings)))
+    lengths = np.array([len(string) for string in strings], np.int64)[tokens]
+    starts = np.cumsum(lengths) - lengths
+    places = np.minimum(np.arange(len(text)) - np.repeat(starts, lengths), 127).astype(np.uint8)
+    before = np.concatenate([np.zeros(1, np.int64), lengths[:-1]])
+    places[starts] = 128 | np.minimum(before, 127).astype(np.uint8)
+    return places
