@@ -39,7 +39,8 @@ class PrunedContexts:
 def weight_levels() -> NDArray[np.uint32]:
     """The weights an entry can have, of 65,536: evenly spaced log-odds from 2^-11 to 0.995."""
     odds = np.exp(np.linspace(np.log(2.0**-11), np.log(0.995 / 0.005), _LEVELS))
-    return np.round(65536.0 * odds / (1.0 + odds)).astype(np.uint32)
+    weights: NDArray[np.uint32] = np.round(65536.0 * odds / (1.0 + odds)).astype(np.uint32)
+    return weights
 
 
 def prune_contexts(counts: ContextCounts, *, least_bits: float, node_bits: float, discount: float) -> PrunedContexts:
@@ -226,9 +227,10 @@ def _compacted(counts: ContextCounts, kept: NDArray[np.uint8], root: NDArray[np.
     entry_counts = np.add.reduceat(np.append(kept > 0, False), counts.starts[:-1], dtype=np.int64)[old]
     entry_counts[counts.starts[old] == counts.starts[old + 1]] = 0
     entry_counts[0] = 0
-    chosen = np.concatenate([np.arange(counts.starts[c], counts.starts[c + 1]) for c in old[1:]] or [[]])
-    chosen = chosen.astype(np.int64)
-    chosen = chosen[kept[chosen] > 0]
+    kept[counts.starts[0] : counts.starts[1]] = 0  # the empty context has its own prediction
+    owner = np.repeat(number, np.diff(counts.starts))
+    chosen = np.flatnonzero(kept)
+    chosen = chosen[np.argsort(owner[chosen], kind="stable")]
     return PrunedContexts(
         child_counts,
         counts.symbols[old],

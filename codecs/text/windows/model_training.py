@@ -83,7 +83,7 @@ def places_in_windows(text: NDArray[np.uint8], model: ContextModel) -> NDArray[n
     tokens = parse_longest(text, build_trie(string_table(strings)))
     lengths = np.array([len(string) for string in strings], np.int64)[tokens]
     starts = np.cumsum(lengths) - lengths
-    places = np.minimum(np.arange(len(text)) - np.repeat(starts, lengths), 127).astype(np.uint8)
+    places: NDArray[np.uint8] = np.minimum(np.arange(len(text)) - np.repeat(starts, lengths), 127).astype(np.uint8)
     before = np.concatenate([np.zeros(1, np.int64), lengths[:-1]])
     places[starts] = 128 | np.minimum(before, 127).astype(np.uint8)
     return places

@@ -50,16 +50,20 @@ class Scheme:
             return encode_windows(data, self.model, self.rule).reshape(-1)
         return encode_arithmetic(data, self.model, static=self.params.mode == "static")
 
-    def decode(self, payload: NDArray[np.uint8], size: int, where: str) -> NDArray[np.uint8]:
-        """The ``size`` bytes that the bytes of a block's tokens stand for.
+    def decode(self, payload: NDArray[np.uint8], size: int | None, where: str) -> NDArray[np.uint8]:
+        """The ``size`` bytes that the bytes of a block's tokens stand for; None: as many as there are.
+
+        Delayed windows and arithmetic codes do not say how many there are.
 
         Raises :class:`CorruptFile` for tokens no encoder makes.
         """
+        if not payload.size and not size:
+            return np.empty(0, np.uint8)
         if self.dictionary is not None:
             if payload.size % 2:
                 raise CorruptFile(f"{where}: {payload.size:,} bytes are no whole number of 16-bit tokens")
             data = expand(payload.view("<u2"), self.dictionary.table, where=where)
-            if len(data) != size:
+            if size is not None and len(data) != size:
                 raise CorruptFile(f"{where}: the tokens stand for {len(data):,} bytes, {size:,} were promised")
             return data
         if self.model is None:
@@ -69,6 +73,8 @@ class Scheme:
             if payload.size % width:
                 raise CorruptFile(f"{where}: {payload.size:,} bytes are no whole number of {8 * width}-bit windows")
             return decode_windows(payload.reshape(-1, width), size, self.model, self.rule, where=where)
+        if size is None:
+            raise ValueError("an arithmetic code does not say how many bytes it holds")
         return decode_arithmetic(payload, size, self.model, static=self.params.mode == "static", where=where)
 
     def tokens(self, data: NDArray[np.uint8]) -> NDArray[np.uint16]:
@@ -113,12 +119,13 @@ def load_scheme(params: WindowsParams, *, expected: str | None = None) -> Scheme
     return Scheme(params=params, model=model, dictionary=dictionary, digest=digest)
 
 
-def _inflate(payload: bytes, size: int, where: str) -> NDArray[np.uint8]:
+def _inflate(payload: bytes, size: int | None, where: str) -> NDArray[np.uint8]:
     decompressor = zlib.decompressobj()
+    most = 1032 * len(payload) if size is None else size  # deflate reaches no higher ratio
     try:
-        data = decompressor.decompress(payload, size + 1)
+        data = decompressor.decompress(payload, most + 1)
     except zlib.error as error:
         raise CorruptFile(f"{where}: not a zlib stream ({error})") from error
-    if len(data) != size or not decompressor.eof or decompressor.unused_data:
-        raise CorruptFile(f"{where}: the zlib stream does not hold {size:,} bytes")
+    if (size is not None and len(data) != size) or not decompressor.eof or decompressor.unused_data:
+        raise CorruptFile(f"{where}: the zlib stream does not hold the text it promises")
     return np.frombuffer(data, np.uint8)

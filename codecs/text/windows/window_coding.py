@@ -20,6 +20,8 @@ __all__ = ["WINDOW_BITS", "WindowRule", "decode_windows", "encode_windows", "inf
 
 WINDOW_BITS = (16, 24, 32, 64, 128)
 
+_FULL = -(1 << 62)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowRule:
@@ -91,8 +93,13 @@ def _encode(model, data, bits, reset_every, delayed, high, low):  # type: ignore
 
 
 @compiled
-def _decode(model, high, low, bits, reset_every, delayed, size, data):  # type: ignore[no-untyped-def]
-    """Fill ``data``; return ``size``, or -1 - window for a number no encoder makes, or -1 - windows for too few."""
+def _decode(model, high, low, bits, reset_every, delayed, open_ended, data):  # type: ignore[no-untyped-def]
+    """Fill ``data`` and return its length, or where ``open_ended`` the length the windows have.
+
+    The result is -1 - window for a number no encoder makes, -1 - windows for too few windows, and ``_FULL`` where
+    ``data`` is too short for windows that are open-ended.
+    """
+    size = len(data)
     shares = np.empty(256, np.uint64)
     frequency = np.empty(256, np.int64)
     points = np.empty(256, np.int64)
@@ -125,7 +132,11 @@ def _decode(model, high, low, bits, reset_every, delayed, size, data):  # type: 
                 return -1 - window
             free = units - stop
             first = delayed or i == start
-            if unit < stop or free <= 0 or (first and free < 256) or i == size:
+            if unit < stop or free <= 0 or (first and free < 256):
+                break
+            if i == size:
+                if open_ended:
+                    return _FULL
                 break
             predict(model, data, context_start, i, True, shares, frequency)
             allocate(frequency, free, first and free < SCARCE, points)
@@ -146,7 +157,7 @@ def _decode(model, high, low, bits, reset_every, delayed, size, data):  # type: 
             i += 1
         if top != 0 or bottom != 0 or i == start:
             return -1 - window
-    return i if i == size else -1 - len(high)
+    return i if open_ended or i == size else -1 - len(high)
 
 
 @compiled
@@ -177,9 +188,9 @@ def encode_windows(data: NDArray[np.uint8], model: ContextModel, rule: WindowRul
 
 
 def decode_windows(
-    windows: NDArray[np.uint8], size: int, model: ContextModel, rule: WindowRule, *, where: str = "windows"
+    windows: NDArray[np.uint8], size: int | None, model: ContextModel, rule: WindowRule, *, where: str = "windows"
 ) -> NDArray[np.uint8]:
-    """The ``size`` bytes that ``windows`` [windows, bits / 8] hold.
+    """The ``size`` bytes that ``windows`` [windows, bits / 8] hold; None: all there are (not for delayed windows).
 
     Raises :class:`CorruptFile` for a number no encoder makes and for too many or too few windows.
     """
@@ -187,13 +198,17 @@ def decode_windows(
     pairs[:, 16 - rule.bits // 8 :] = windows
     halves = pairs.view(">u8").astype(np.uint64)
     high, low = np.ascontiguousarray(halves[:, 0]), np.ascontiguousarray(halves[:, 1])
-    data = np.empty(size, np.uint8)
-    done = int(_decode(model, high, low, rule.bits, rule.reset_every, rule.delayed, size, data))
+    data = np.empty(windows.size * 6 + 256 if size is None else size, np.uint8)
+    shape = (rule.bits, rule.reset_every, rule.delayed)
+    done = int(_decode(model, high, low, *shape, size is None, data))
+    while done == _FULL:
+        data = np.empty(2 * len(data), np.uint8)
+        done = int(_decode(model, high, low, *shape, True, data))
     if done < 0:
         window = -1 - done
-        problem = "no encoder makes it" if window < len(windows) else f"the windows end before {size:,} bytes"
+        problem = "no encoder makes it" if window < len(windows) else f"the windows end before {size or 0:,} bytes"
         raise CorruptFile(f"{where}: window {window:,}: {problem}")
-    return data
+    return data[:done]
 
 
 def information_bits(data: NDArray[np.uint8], ends: NDArray[np.int64], model: ContextModel, rule: WindowRule) -> float:
