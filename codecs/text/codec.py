@@ -42,7 +42,7 @@ class TextParams:
     block_kib: int = field(
         default=2048, metadata={"help": "block size in KiB: smaller for finer random access, larger for smaller files"}
     )
-    model: bool = field(default=False, metadata={"help": "start text blocks from the shipped byte model"})
+    model: bool = field(default=True, metadata={"help": "start blocks from the shipped byte model where that helps"})
 
     def __post_init__(self) -> None:
         if not 16 <= self.block_kib <= 16 * _KIB:
@@ -78,7 +78,7 @@ class TextCodec:
         from .segment_coding import SEGMENT_BYTES, encode_segment
 
         preset = preset_by_name(params.preset)
-        model = load_byte_model() if params.model and preset.uses_memory else None
+        model = load_byte_model() if params.model else None
         block_bytes = params.block_kib * _KIB
         threads = _threads(context, params.preset)
         position = 0

@@ -86,7 +86,7 @@ def selector_rows(level: int) -> tuple[int, ...]:
     return (256, 1024, 256, 2048, 2048, 256, 2048)
 
 
-def model_shape(preset: Preset, memory_orders: int) -> Shape:
+def model_shape(preset: Preset, memory_orders: int, *, primed: bool) -> Shape:
     """The integer parameters the compiled coder is called with."""
     return Shape(
         level=preset.level,
@@ -97,7 +97,7 @@ def model_shape(preset: Preset, memory_orders: int) -> Shape:
         inputs=input_count(preset, memory_orders),
         sets=len(selector_rows(preset.level)),
         rate_floor=preset.rate_floor,
-        rate_start=preset.rate_start,
+        rate_start=preset.primed_rate_start if primed else preset.rate_start,
     )
 
 

@@ -18,7 +18,7 @@ class Preset:
 
     ``line_bits``: log2 of the 64-byte lines of the context table, per block in flight.
     ``initial_weight``: 16.16 fixed-point weight of every context input before learning.
-    ``rate_start`` decays into ``rate_floor`` over the first bytes of a block.
+    ``rate_start`` (``primed_rate_start`` from a trained state) decays into ``rate_floor`` over a block's first bytes.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Preset:
     initial_weight: int
     rate_floor: int
     rate_start: int
+    primed_rate_start: int
 
 
 PRESETS: tuple[Preset, ...] = (
@@ -49,6 +50,7 @@ PRESETS: tuple[Preset, ...] = (
         initial_weight=14000,
         rate_floor=20,
         rate_start=60000,
+        primed_rate_start=20000,
     ),
     Preset(
         name="balanced",
@@ -63,6 +65,7 @@ PRESETS: tuple[Preset, ...] = (
         initial_weight=7000,
         rate_floor=13,
         rate_start=60000,
+        primed_rate_start=20000,
     ),
     Preset(
         name="max",
@@ -77,6 +80,7 @@ PRESETS: tuple[Preset, ...] = (
         initial_weight=3000,
         rate_floor=10,
         rate_start=60000,
+        primed_rate_start=20000,
     ),
 )
 

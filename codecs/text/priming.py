@@ -1,7 +1,8 @@
 """Starting a block from a trained state instead of an empty one.
 
-The snapshot holds the adaptive maps and the mixer weights after coding held-out training text. Weight sets with
-thousands of rows are stored as one mean row per bit position; weights lose their four lowest bits.
+A snapshot holds the adaptive maps and the mixer weights after coding training text that the n-gram memory has not
+seen. There is one for each preset and profile: ``prose`` for English, ``mixed`` for code, markup and other languages.
+Weight sets with thousands of rows are stored as one mean row per bit position; weights lose their four lowest bits.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from .model_state import ModelState, input_count, selector_rows
 from .presets import Preset
 from .recall import MEMORY_ORDERS
 
-__all__ = ["restore_snapshot", "take_snapshot"]
+__all__ = ["PROFILES", "restore_snapshot", "take_snapshot"]
 
-_MAPS = ("history_maps", "run_maps", "match_maps", "memory_maps", "final_weights")
+PROFILES = ("prose", "mixed")
+
+_MAPS = ("history_maps", "run_maps", "match_maps", "memory_maps")
 # How a large set's row number contains the bit position: high bits (c2) or low bits (classes, memory).
 _BIT_IN_HIGH_PART = {3: 8}
 _BIT_IN_LOW_PART = {4: 8, 6: 8}
 _WEIGHT_SHIFT = 4
+# Trained maps keep adapting to the file at hand: counts start no higher than this.
+_START_COUNT = 60
 
 
 def _groups(set_index: int, rows: int) -> NDArray[np.int64]:
@@ -34,11 +39,15 @@ def _groups(set_index: int, rows: int) -> NDArray[np.int64]:
     return numbers
 
 
-def take_snapshot(preset: Preset, state: ModelState, fresh: ModelState) -> dict[str, NDArray[np.generic]]:
+def take_snapshot(
+    preset: Preset, profile: str, state: ModelState, fresh: ModelState
+) -> dict[str, NDArray[np.generic]]:
     """What a trained ``state`` knows beyond a ``fresh`` one, as named tensors."""
-    tensors: dict[str, NDArray[np.generic]] = {
-        f"{preset.name}.{name}": np.asarray(getattr(state, name)).copy() for name in _MAPS
-    }
+    prefix = f"{preset.name}.{profile}"
+    tensors: dict[str, NDArray[np.generic]] = {f"{prefix}.final_weights": state.final_weights.copy()}
+    for name in _MAPS:
+        cells = np.asarray(getattr(state, name))
+        tensors[f"{prefix}.{name}"] = (cells & ~np.uint32(1023)) | np.minimum(cells & 1023, _START_COUNT)
     inputs = input_count(preset, MEMORY_ORDERS if preset.uses_memory else 0)
     start = 0
     for index, rows in enumerate(selector_rows(preset.level)):
@@ -52,26 +61,27 @@ def take_snapshot(preset: Preset, state: ModelState, fresh: ModelState) -> dict[
         for row in range(len(stored)):
             members = used & (group == row)
             stored[row] = np.rint(trained[members].mean(axis=0) if members.any() else overall)
-        tensors[f"{preset.name}.weights{index}"] = np.clip(stored >> _WEIGHT_SHIFT, -32768, 32767).astype(np.int16)
+        tensors[f"{prefix}.weights{index}"] = np.clip(stored >> _WEIGHT_SHIFT, -32768, 32767).astype(np.int16)
         start = stop
     return tensors
 
 
-def restore_snapshot(preset: Preset, state: ModelState, model: ByteModel) -> None:
-    """Overwrite a fresh ``state`` with the snapshot that ``model`` holds for ``preset``.
+def restore_snapshot(preset: Preset, profile: str, state: ModelState, model: ByteModel) -> None:
+    """Overwrite a fresh ``state`` with the snapshot that ``model`` holds for ``preset`` and ``profile``.
 
     Raises:
         CorruptFile: the model lacks the snapshot or its shapes are not those of the preset.
     """
-    for name in _MAPS:
+    prefix = f"{preset.name}.{profile}"
+    for name in (*_MAPS, "final_weights"):
         target = getattr(state, name)
-        target[:] = _tensor(model, f"{preset.name}.{name}", target.dtype, target.shape)
+        target[:] = _tensor(model, f"{prefix}.{name}", target.dtype, target.shape)
     inputs = input_count(preset, MEMORY_ORDERS if preset.uses_memory else 0)
     start = 0
     for index, rows in enumerate(selector_rows(preset.level)):
         stop = start + rows * inputs
         group = _groups(index, rows)
-        stored = _tensor(model, f"{preset.name}.weights{index}", np.dtype(np.int16), (int(group.max()) + 1, inputs))
+        stored = _tensor(model, f"{prefix}.weights{index}", np.dtype(np.int16), (int(group.max()) + 1, inputs))
         state.weights[start:stop] = (stored.astype(np.int32) << _WEIGHT_SHIFT)[group].reshape(-1)
         start = stop
 

@@ -1,7 +1,7 @@
 """Look-ups in the trained n-gram memory: quantised predictions for the contexts it holds.
 
 The memory is an array of lines of 16 slots. A slot is a uint16: 4-bit node of the nibble tree (1-15),
-7-bit check, 5-bit level (a quantised log odds). Zero is an empty slot. ``NODE_FREE`` lines cost nothing.
+7-bit check, 5-bit level (a quantised log odds). Zero is an empty slot.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from numba import njit
 
 from .hashing import fold
 
-__all__ = ["MEMORY_ORDERS", "memory_contexts", "memory_line", "recall_levels"]
+__all__ = ["LEVEL_STEP", "LOWEST_LEVEL", "MEMORY_ORDERS", "memory_contexts", "memory_line", "recall_levels"]
 
 MEMORY_ORDERS = 8
+# A level is a stretched probability: LOWEST_LEVEL + level * LEVEL_STEP.
+LOWEST_LEVEL = -1550
+LEVEL_STEP = 100
 
 
 @njit(nogil=True)

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from .block_coding import STORED_METHOD, compress_lzma, encode_mixed
+from .block_coding import STORED_METHOD, choose_prior, compress_lzma, encode_mixed
 from .byte_model import ByteModel
 from .presets import Preset
-from .redundancy import is_text, may_favour_lzma
+from .redundancy import may_favour_lzma
 
 __all__ = ["SEGMENT_BYTES", "CodedBlock", "encode_segment"]
 
@@ -58,7 +58,8 @@ def encode_segment(
 def _encode_block(data: bytes, *, preset: Preset, model: ByteModel | None) -> CodedBlock:
     """The smallest of context mixing, LZMA (where it stands a chance) and storage."""
     best = bytes([STORED_METHOD]) + data
-    mixed = encode_mixed(data, preset, model if is_text(data) else None)
+    prior = choose_prior(data, preset, model) if model is not None and data else None
+    mixed = encode_mixed(data, preset, prior)
     if mixed is not None and len(mixed) < len(best):
         best = mixed
     if may_favour_lzma(data, len(best)):
