@@ -42,7 +42,7 @@ class TextParams:
     block_kib: int = field(
         default=2048, metadata={"help": "block size in KiB: smaller for finer random access, larger for smaller files"}
     )
-    model: bool = field(default=True, metadata={"help": "start blocks from the shipped byte model where that helps"})
+    model: bool = field(default=False, metadata={"help": "start blocks from the byte model where that helps"})
 
     def __post_init__(self) -> None:
         if not 16 <= self.block_kib <= 16 * _KIB:

@@ -158,9 +158,7 @@ def _keep(order, text, lines, reg, memory, gains, threshold, tables):  # type: i
                             loaded = True
                             for shorter in range(order):
                                 context = hashes[i, shorter]
-                                recall_levels(
-                                    memory, memory_lines, context, spread(context, at), levels, shorter * 16
-                                )
+                                recall_levels(memory, memory_lines, context, spread(context, at), levels, shorter * 16)
                         q = 0.5
                         for shorter in range(order):
                             if levels[shorter * 16 + node] > 0:

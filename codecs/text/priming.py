@@ -39,9 +39,7 @@ def _groups(set_index: int, rows: int) -> NDArray[np.int64]:
     return numbers
 
 
-def take_snapshot(
-    preset: Preset, profile: str, state: ModelState, fresh: ModelState
-) -> dict[str, NDArray[np.generic]]:
+def take_snapshot(preset: Preset, profile: str, state: ModelState, fresh: ModelState) -> dict[str, NDArray[np.generic]]:
     """What a trained ``state`` knows beyond a ``fresh`` one, as named tensors."""
     prefix = f"{preset.name}.{profile}"
     tensors: dict[str, NDArray[np.generic]] = {f"{prefix}.final_weights": state.final_weights.copy()}

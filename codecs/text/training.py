@@ -1,4 +1,4 @@
-"""``codec train text``: the n-gram memory and each preset's trained starting states, from a recipe and a text folder."""
+"""``codec train text``: the n-gram memory and each preset's trained starting states, from a recipe and texts."""
 
 from __future__ import annotations
 
