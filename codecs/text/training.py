@@ -84,7 +84,7 @@ def train(data: Sequence[Path], output: Path, settings: Mapping[str, str], conte
     texts, held_out = _read_texts(data, recipe)
     log = _Log(output.with_suffix(".log.jsonl"))
     for source, text in zip(recipe.sources, texts, strict=True):
-        log.write(event="source", name=source.name, bytes=len(text), sha256=hashlib.sha256(text).hexdigest())
+        log.write(event="source", name=source.name, bytes=len(text), sha256=hashlib.sha256(text.tobytes()).hexdigest())
     everything = np.concatenate(
         [text for source, text in zip(recipe.sources, texts, strict=True) for _ in range(source.repeat)]
     )
@@ -101,8 +101,8 @@ def train(data: Sequence[Path], output: Path, settings: Mapping[str, str], conte
         report=report,
     )
     documents: dict[str, list[bytes]] = {}
-    for source, text in zip(recipe.sources, held_out, strict=True):
-        pieces = [text[at : at + recipe.document_bytes] for at in range(0, len(text), recipe.document_bytes)]
+    for source, ending in zip(recipe.sources, held_out, strict=True):
+        pieces = [ending[at : at + recipe.document_bytes] for at in range(0, len(ending), recipe.document_bytes)]
         documents.setdefault(source.profile, []).extend(pieces)
     tensors = train_snapshots(memory, documents, log.write)
     content = save({"memory": memory, **tensors})
