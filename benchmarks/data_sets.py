@@ -59,20 +59,24 @@ def list_items(
     kind: str | None = None,
     limit: int | None = None,
     options: Mapping[str, str] | None = None,
+    labels: str | None = None,
     base: Path | None = None,
 ) -> list[Item]:
     """The items of a named set, or of ``path`` (a file, a folder or a pattern, relative to ``base``) of ``kind``.
 
-    ``limit`` keeps that many, spread evenly over the sorted names. An empty list means that the data is not here.
+    ``labels``, for a path, is a CSV file with columns ``file`` and ``class_index``. ``limit`` keeps that many, spread
+    evenly over the sorted names. An empty list means that the data is not here.
 
     Raises :class:`InvalidParameter` for a name that is not known.
     """
     if path is not None:
         if kind is None:
             raise InvalidParameter(f"data set {name}: a path needs its kind")
+        root = base or Path()
+        known = _csv_labels(root / labels) if labels else {}
         items = [
-            Item(data_set=name, name=file.name, kind=kind, path=file, options=options or {})
-            for file in _matching((base or Path()) / path)
+            Item(data_set=name, name=file.name, kind=kind, path=file, label=known.get(file.name), options=options or {})
+            for file in _matching(root / path)
         ]
     elif name not in DATA_SETS:
         raise InvalidParameter(f"no data set is called {name!r}{nearest(name, DATA_SETS)}; or give path= and kind=")
@@ -97,7 +101,10 @@ def _csv_labels(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     with path.open(newline="", encoding="utf-8") as stream:
-        return {row["file"]: row["class_index"] for row in csv.DictReader(stream)}
+        rows = csv.DictReader(stream)
+        if not {"file", "class_index"} <= set(rows.fieldnames or ()):
+            raise InvalidParameter(f"{path} needs the columns file and class_index")
+        return {row["file"]: row["class_index"] for row in rows}
 
 
 def _matching(path: Path) -> list[Path]:

@@ -50,9 +50,10 @@ class _PillowPeer(NamedPeer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JpegParams:
-    """libjpeg-turbo: ``quality`` 0 to 100, chroma ``subsampling``; Huffman tables are optimised."""
+    """libjpeg-turbo: ``quality`` 0 to 100, chroma ``subsampling``, Huffman tables its own or the standard's."""
 
     quality: int = 75
+    huffman: Literal["optimised", "standard"] = "optimised"
     subsampling: Literal["4:2:0", "4:2:2", "4:4:4"] = "4:2:0"
 
     def __post_init__(self) -> None:
@@ -69,7 +70,7 @@ class JpegPeer(_PillowPeer):
     _feature = "jpg"
 
     def _options(self, params: JpegParams) -> dict[str, Any]:
-        return {"quality": params.quality, "subsampling": params.subsampling, "optimize": True}
+        return {"quality": params.quality, "subsampling": params.subsampling, "optimize": params.huffman == "optimised"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from .exit_codes import ExitCode, exit_code_of
+from .run_arguments import add_run_options, add_settings
 
 __all__ = ["main"]
 
@@ -74,8 +75,8 @@ def _add_encode(commands: _Commands) -> None:
     _add_output(command)
     command.add_argument("--codec", metavar="ID", help="default: chosen by the kind of the input")
     command.add_argument("--preset", metavar="NAME", help="see `codec list --settings`")
-    _add_settings(command)
-    _add_run_options(command)
+    add_settings(command)
+    add_run_options(command)
     command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (default 0)")
     command.add_argument("--resume", action="store_true", help="continue an interrupted run from OUTPUT.resume")
     command.add_argument("--verify", action="store_true", help="decode the result and check it before it appears")
@@ -97,8 +98,8 @@ def _add_decode(commands: _Commands) -> None:
         ("rows", "rows of a table"),
     ):
         command.add_argument(f"--{axis}", metavar="A:B", help=f"only these {what} (half-open, from 0)")
-    _add_settings(command)
-    _add_run_options(command)
+    add_settings(command)
+    add_run_options(command)
     command.add_argument("--recover", action="store_true", help="take what is whole from a damaged file")
 
 
@@ -133,8 +134,8 @@ def _add_train(commands: _Commands) -> None:
     command.add_argument("name", nargs="?", metavar="NAME")
     command.add_argument("--data", nargs="+", default=[], metavar="PATH", help="training data")
     command.add_argument("-o", "--output", metavar="FILE", help="where the model goes")
-    _add_settings(command)
-    _add_run_options(command)
+    add_settings(command)
+    add_run_options(command)
     command.add_argument("--seed", type=int, default=0, metavar="N")
     command.add_argument("--resume", action="store_true", help="continue from OUTPUT.resume")
 
@@ -143,38 +144,18 @@ def _add_bench(commands: _Commands) -> None:
     command = commands.add_parser(
         "bench",
         help="run a benchmark",
-        description="Run a benchmark; without NAME, show what there is.",
+        description="Run a benchmark, or a command on sweeps and results; without NAME, show what there is. "
+        "`codec bench NAME --help` shows the options of each.",
     )
+    command.add_argument("--json", action="store_true", help="with no NAME: one JSON object per benchmark")
     command.add_argument("name", nargs="?", metavar="NAME")
-    command.add_argument("-o", "--output", metavar="FILE", help="append the rows to FILE as JSON lines")
-    _add_settings(command)
-    _add_run_options(command)
-    command.add_argument("--seed", type=int, default=0, metavar="N")
+    command.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="its own arguments and options")
 
 
 def _add_output(command: argparse.ArgumentParser) -> None:
     command.add_argument("-o", "--output", metavar="OUTPUT", help="output file, or - for standard output")
     command.add_argument("--output-dir", metavar="DIR", help="folder for the outputs of several inputs")
     command.add_argument("-f", "--force", action="store_true", help="replace existing outputs")
-
-
-def _add_settings(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="settings",
-        help="may be repeated",
-    )
-
-
-def _add_run_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    command.add_argument("--threads", type=int, metavar="N", help="default: all cores")
-    command.add_argument("--json", action="store_true", help="one JSON object per file on standard output")
-    command.add_argument("-q", "--quiet", action="store_true", help="no progress, no table")
-    command.add_argument("-v", "--verbose", action="store_true", help="show the traceback of errors")
 
 
 def _version() -> str:

@@ -14,7 +14,8 @@ def show_plugins(group: str, what: str, *, as_json: bool) -> int:
     rows = []
     for name, points in plugins_by_name(group).items():
         try:
-            text = (load_plugin(points[0], what).__doc__ or "").strip().partition("\n")[0]
+            loaded = load_plugin(points[0], what)
+            text = getattr(loaded, "summary", None) or (loaded.__doc__ or "").strip().partition("\n")[0]
         except ExternalFailure as error:
             text = str(error)
         rows.append((name, plugin_provider(points[0]), text))

@@ -1,0 +1,163 @@
+"""What a worker does with one item: encode it to a file, decode that file, score what came back; errors become rows."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ..formats.errors import CodecError, CorruptFile
+from .items import Item, load_item
+from .peak_memory import peak_memory_bytes, reset_peak_memory
+from .peers import ORIGINAL, content_form, find_peer, peer_parameters
+from .rates import rate_divisor
+from .scorers import find_scorer
+
+__all__ = ["CellResult", "CellTask", "ItemJob", "ScoreResult", "code_item"]
+
+# a codec's first use loads libraries and compiles kernels, and is not timed unless to repeat it would take this long
+WARM_UP_SECONDS = 3.0
+_warm: set[str] = set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellTask:
+    """What is to be done for one cell; ``stored`` is the file of an earlier run when only scores are missing."""
+
+    key: str
+    codec: str
+    preset: str | None
+    settings: Mapping[str, Any]
+    stored: Path | None
+    scorers: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemJob:
+    """An item with some of its cells."""
+
+    item: Item
+    tasks: Sequence[CellTask]
+    timing_repeats: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreResult:
+    """A score, or why there is none."""
+
+    scorer: str
+    value: float | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellResult:
+    """A cell's outcome: the file with its times, or an ``error``. ``data`` is None when it was stored already.
+
+    Seconds are medians over the repeats; ``peak_memory_bytes`` is that of the whole process while coding.
+    """
+
+    key: str
+    error: str | None = None
+    data: bytes | None = None
+    divisor: float | None = None
+    encode_seconds: float | None = None
+    decode_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    scores: Sequence[ScoreResult] = ()
+
+
+def code_item(job: ItemJob) -> tuple[list[CellResult], float]:
+    """Results of all tasks of ``job``, and the seconds the whole of it took."""
+    start = time.perf_counter()
+    try:
+        content = load_item(job.item)
+    except Exception as error:
+        failed = [CellResult(key=task.key, error=_describe(error)) for task in job.tasks]
+        return failed, time.perf_counter() - start
+    results = [_code_cell(job, task, content) for task in job.tasks]
+    return results, time.perf_counter() - start
+
+
+def _code_cell(job: ItemJob, task: CellTask, content: Any) -> CellResult:
+    try:
+        with TemporaryDirectory(prefix="codec-bench-") as folder:
+            return _code(job, task, content, Path(folder))
+    except Exception as error:  # whatever one codec does on one item is a row, never the end of the sweep
+        return CellResult(key=task.key, error=_describe(error))
+
+
+def _code(job: ItemJob, task: CellTask, content: Any, folder: Path) -> CellResult:
+    peer = find_peer(task.codec)
+    params = peer_parameters(peer, task.preset, task.settings)
+    form = content_form(job.item.kind, content)
+    target = folder / f"coded{peer.suffix}"
+
+    def encode() -> None:
+        target.unlink(missing_ok=True)
+        peer.encode(content, job.item.path, target, params)
+
+    def decode(path: Path) -> Any:
+        return content if task.codec == ORIGINAL else peer.decode(path, params, form)
+
+    if task.stored is not None:
+        decoded = decode(task.stored)
+        return CellResult(key=task.key, scores=_scores(job.item, task, content, decoded))
+    reset_peak_memory()
+    encode_seconds, _ = _timed(f"{task.codec} encode", encode, job.timing_repeats)
+    decode_seconds, decoded = _timed(f"{task.codec} decode", lambda: decode(target), job.timing_repeats)
+    memory = peak_memory_bytes()
+    data = target.read_bytes()
+    if not data:
+        raise CorruptFile("the codec wrote an empty file")
+    return CellResult(
+        key=task.key,
+        data=data,
+        divisor=rate_divisor(job.item.kind, content),
+        encode_seconds=encode_seconds,
+        decode_seconds=decode_seconds,
+        peak_memory_bytes=memory,
+        scores=_scores(job.item, task, content, decoded),
+    )
+
+
+def _scores(item: Item, task: CellTask, content: Any, decoded: Any) -> list[ScoreResult]:
+    results = []
+    for name in task.scorers:
+        start = time.perf_counter()
+        try:
+            found = find_scorer(name).score(item, content, decoded)
+        except Exception as error:
+            results.append(ScoreResult(scorer=name, error=_describe(error)))
+            continue
+        seconds = time.perf_counter() - start
+        results.append(ScoreResult(scorer=name, value=found.value, detail=found.detail, seconds=seconds))
+    return results
+
+
+def _timed(name: str, action: Callable[[], Any], repeats: int) -> tuple[float, Any]:
+    """Median seconds of ``action`` and its last value; the first ever of ``name`` in this process is not counted."""
+    seconds: list[float] = []
+    value = None
+    if name not in _warm:
+        _warm.add(name)
+        start = time.perf_counter()
+        value = action()
+        first = time.perf_counter() - start
+        if first > WARM_UP_SECONDS:
+            seconds.append(first)
+    while len(seconds) < repeats:
+        start = time.perf_counter()
+        value = action()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), value
+
+
+def _describe(error: Exception) -> str:
+    return str(error) if isinstance(error, CodecError) else f"{type(error).__name__}: {error}"
