@@ -96,7 +96,7 @@ class CodeckitSerializer(Serializer):  # type: ignore[misc]
     def estimate_serialized_size(self, layout_desc: Any) -> int:
         """The size of the buffer, which no object exceeds."""
         pairs = zip(layout_desc.shapes, layout_desc.dtypes, strict=True)
-        raw = sum(shape.numel() * dtype.itemsize for shape, dtype in pairs)
+        raw: int = sum(shape.numel() * dtype.itemsize for shape, dtype in pairs)
         return _SIZE.size + _OVERHEAD_BYTES + math.ceil(raw * self._budget)
 
     def _encode(self, cache: Cache, room: int) -> bytes:
