@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ..codecs.run_context import RunContext
 from ..decoding import decode
 from ..encoding import encode
+from ..formats.errors import CodecError
 from ..formats.limits import DEFAULT_LIMITS
+from .exit_codes import exit_code_of
 from .output import ProgressBar, format_size, print_table
 
 if TYPE_CHECKING:
@@ -30,29 +32,39 @@ TEST_CLIP = Path("../shared/data/video/bigbuckbunny.mp4")
 def main(arguments: list[str]) -> int:
     """Encode, decode, compare and show; returns the exit code."""
     clip = Path(arguments[0]) if arguments else TEST_CLIP
-    if arguments and not clip.exists():
-        print(f"demo: {clip} does not exist", file=sys.stderr)
-        return 2
+    try:
+        if arguments:
+            count = frames_of(clip)
+            print(f"Clip: {clip}, first {count} frames")
+            # the preset chooses a size of the clip's own proportions
+            show(clip, {"frames": f"0:{count}"})
+        elif clip.exists():
+            print(f"Clip: {clip}, first {FRAMES} frames at {WIDTH}x{HEIGHT}")
+            show(clip, {"frames": f"0:{FRAMES}", "size": f"{WIDTH}x{HEIGHT}"})
+        else:
+            print(f"Clip: a camera move over a photograph from matplotlib, {FRAMES} frames at {WIDTH}x{HEIGHT}")
+            show(filmed_photograph(), {})
+    except CodecError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return exit_code_of(error)
+    return 0
+
+
+def show(source: Any, settings: dict[str, str]) -> None:
+    """Encode ``source``, decode it, compare, and print what came out."""
     OUTPUT.mkdir(exist_ok=True)
-    source: Any
-    if clip.exists():
-        print(f"Clip: {clip}, first {FRAMES} frames at {WIDTH}x{HEIGHT}")
-        source = clip
-    else:
-        print(f"Clip: a camera move over a photograph from matplotlib, {FRAMES} frames at {WIDTH}x{HEIGHT}")
-        source = filmed_photograph()
     print("Fitting a small network to it (HNeRV); this takes about a minute on two cores.\n")
     encoded = OUTPUT / "clip.ck"
     with ProgressBar(quiet=False) as bar:
         context = RunContext(progress=bar)
-        settings = {"size": f"{WIDTH}x{HEIGHT}", "frames": f"0:{FRAMES}"}
         written = encode(
             source, encoded, codec="hnerv", preset="quick", settings=settings, context=context, overwrite=True
         )
         restored = decode(encoded, OUTPUT / "clip.mp4", context=context, overwrite=True)
         frames = decode(encoded, context=context)
-    originals = original_frames(source)
-    save_side_by_side(originals[FRAMES // 2], frames[FRAMES // 2], OUTPUT / "side-by-side.png")
+    originals = original_frames(source, frames.shape)
+    middle = len(frames) // 2
+    save_side_by_side(originals[middle], frames[middle], OUTPUT / "side-by-side.png")
     print_table(
         [
             ("raw RGB frames", format_size(originals.nbytes)),
@@ -69,7 +81,14 @@ def main(arguments: list[str]) -> int:
     )
     print("\nThe file is complete: try `.venv/bin/codec info demo-output/clip.ck`.")
     print("A fit this short proves the path, not the rate: block codecs are far ahead at this size.")
-    return 0
+
+
+def frames_of(clip: Path) -> int:
+    """How many of its first :data:`FRAMES` frames a clip has."""
+    from ..formats.kinds import open_source
+
+    with open_source("video", clip, limits=DEFAULT_LIMITS) as opened:
+        return sum(1 for _ in opened.frames(0, FRAMES))
 
 
 def filmed_photograph() -> np.ndarray[Any, Any]:
@@ -92,13 +111,14 @@ def filmed_photograph() -> np.ndarray[Any, Any]:
     return np.stack(frames)
 
 
-def original_frames(source: Any) -> np.ndarray[Any, Any]:
-    """The frames the encoder saw, uint8 ``[T, H, W, 3]``."""
+def original_frames(source: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """The frames the encoder saw, uint8 ``[T, H, W, 3]`` of ``shape``."""
     from ..codecs.video.source_frames import load_frames
     from ..formats.kinds import open_source
 
+    count, height, width, _ = shape
     with open_source("video", source, limits=DEFAULT_LIMITS) as opened:
-        return load_frames(opened, size=(WIDTH, HEIGHT), frames=(0, FRAMES))
+        return load_frames(opened, size=(width, height), frames=(0, count))
 
 
 def mean_psnr(originals: np.ndarray[Any, Any], frames: np.ndarray[Any, Any]) -> float:
