@@ -53,8 +53,10 @@ def run_codec(plugin_folder: Path) -> RunCodec:
     environment = {**os.environ, "PYTHONPATH": str(plugin_folder)}
     program = str(Path(sys.executable).with_name("codec"))
 
-    def run(*arguments: object, stdin: bytes = b"", **more: object) -> subprocess.CompletedProcess[bytes]:
+    def run(
+        *arguments: object, stdin: bytes = b"", timeout: float = 300, **more: object
+    ) -> subprocess.CompletedProcess[bytes]:
         words = [program, *(str(argument) for argument in arguments)]
-        return subprocess.run(words, input=stdin, capture_output=True, env=environment, timeout=300, **more)  # type: ignore[call-overload, no-any-return]
+        return subprocess.run(words, input=stdin, capture_output=True, env=environment, timeout=timeout, **more)  # type: ignore[call-overload, no-any-return]
 
     return run

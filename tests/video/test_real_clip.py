@@ -12,7 +12,6 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 RunCodec = Callable[..., "subprocess.CompletedProcess[bytes]"]
 FRAMES, WIDTH, HEIGHT = 32, 320, 160
@@ -27,7 +26,7 @@ def original_frames(clip: Path) -> NDArray[np.float64]:
             image = frame.to_image()
             top = (image.height - image.width // 2) // 2
             window = image.crop((0, top, image.width, top + image.width // 2))
-            frames.append(np.asarray(window.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)))
+            frames.append(np.asarray(window.reduce(window.width // WIDTH)))  # averages blocks of pixels
             if len(frames) == FRAMES:
                 break
     return np.stack(frames).astype(np.float64)
@@ -40,7 +39,9 @@ def test_a_real_clip_is_encoded_in_time_and_the_report_is_true(
     clip, encoded, decoded = data_folder / "video" / "bigbuckbunny.mp4", tmp_path / "b.ck", tmp_path / "b.npy"
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     settings = ("--set", f"size={WIDTH}x{HEIGHT}", "--set", f"frames=0:{FRAMES}")
-    done = run_codec("encode", clip, "-o", encoded, "--codec", "hnerv", "--preset", "quick", *settings, "--json")
+    done = run_codec(
+        "encode", clip, "-o", encoded, "--codec", "hnerv", "--preset", "quick", *settings, "--json", timeout=1200
+    )
     assert done.returncode == 0, done.stderr
     now = resource.getrusage(resource.RUSAGE_CHILDREN)
     # processor time, because other work on the machine stretches the time that passes
@@ -55,5 +56,5 @@ def test_a_real_clip_is_encoded_in_time_and_the_report_is_true(
     errors = ((original_frames(clip) - frames) ** 2).mean(axis=(1, 2, 3))
     psnr_db = float(np.mean(10 * np.log10(255**2 / errors)))
     assert psnr_db >= PSNR_DB
-    # decoders of H.264 agree to the bit, conversions to RGB and resampling nearly
-    assert report["psnr_db"] == pytest.approx(psnr_db, abs=0.05)
+    # H.264 decodes to the bit; conversion to RGB may round differently elsewhere
+    assert report["psnr_db"] == pytest.approx(psnr_db, abs=0.01)
