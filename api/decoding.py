@@ -13,6 +13,7 @@ from .codecs.run_context import RunContext
 from .formats.errors import InvalidParameter
 from .formats.kinds import memory_sink, open_sink
 from .formats.reader import ContainerReader, ContainerSource
+from .memory import memory_errors
 
 __all__ = ["decode", "open_container", "select"]
 
@@ -41,6 +42,7 @@ def decode(
 ) -> DecodeReport: ...
 
 
+@memory_errors()
 def decode(
     source: ContainerSource,
     output: str | os.PathLike[str] | BinaryIO | None = None,
@@ -57,7 +59,7 @@ def decode(
     ``[T, H, W, 3]``, bytes as ``bytes``. With ``recover`` a damaged file gives what is whole.
 
     Raises :class:`CorruptFile` and its kinds, :class:`UnsupportedVersion`, :class:`UnknownCodec`,
-    :class:`LimitExceeded`, :class:`InvalidParameter`, :class:`OutputFailure`.
+    :class:`LimitExceeded` (also when memory runs out), :class:`InvalidParameter`, :class:`OutputFailure`.
     """
     run = context or RunContext()
     with ContainerReader(source, limits=run.limits, recover=recover) as container:

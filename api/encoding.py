@@ -18,6 +18,7 @@ from .formats.errors import InvalidParameter, UnsupportedInput
 from .formats.kinds import comparing_sink, open_source, probe_kind
 from .formats.reader import ContainerReader
 from .formats.writer import ContainerWriter
+from .memory import memory_errors
 
 __all__ = ["DEFAULT_CODECS", "EncodeTarget", "choose_codec", "encode"]
 
@@ -59,6 +60,7 @@ def encode(
 ) -> EncodeReport: ...
 
 
+@memory_errors()
 def encode(
     source: Any,
     output: EncodeTarget | None = None,
@@ -81,7 +83,8 @@ def encode(
     it appears: every checksum, and for lossless codecs that it decodes to the very input.
 
     Raises :class:`CodecError` and its kinds: :class:`UnsupportedInput`, :class:`InvalidParameter`,
-    :class:`OutputFailure`, :class:`LimitExceeded`, :class:`DeviceUnavailable`, :class:`Cancelled`.
+    :class:`OutputFailure`, :class:`LimitExceeded` (also when memory runs out),
+    :class:`DeviceUnavailable`, :class:`Cancelled`.
     """
     run = context or RunContext()
     chosen = choose_codec(source, codec)

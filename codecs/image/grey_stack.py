@@ -212,6 +212,8 @@ def _decoded_lane(circuit: IntegerCircuit, stack: StackHeader, payload: bytes, s
         flat = np.frombuffer(plain, np.uint8).reshape(count, -1)
     else:
         raise CorruptFile(f"lane at image {start}: unknown mode {mode}")
+    if flat.size != size:
+        raise CorruptFile(f"lane at image {start}: the model's images are not {stack.height} x {stack.width}")
     if checksum64(flat.tobytes()).to_bytes(_HASH_BYTES, "little") != payload[1 : 1 + _HASH_BYTES]:
         raise ChecksumMismatch(f"lane at image {start}: decoded pixels differ from those encoded")
     return flat.reshape(count, stack.height, stack.width)

@@ -149,6 +149,21 @@ def test_verification_on_encode_catches_a_codec_that_loses_data(tmp_path: Path, 
     assert not (tmp_path / "bad.ck").exists()
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory\nat 0x0")])
+def test_exhausted_memory_is_an_error_of_ours(file: Path, reverse_codec: str, monkeypatch, error: Exception):
+    import reverse_codec as module
+
+    def exhausted(self, *arguments, **more):
+        raise error
+
+    monkeypatch.setattr(module.ReverseCodec, "encode", exhausted)
+    monkeypatch.setattr(module.ReverseCodec, "decode", exhausted)
+    for action in (lambda: codeckit.encode(TEXT, codec=reverse_codec), lambda: codeckit.decode(file)):
+        with pytest.raises(codeckit.LimitExceeded, match="memory ran out") as caught:
+            action()
+        assert "\n" not in str(caught.value)
+
+
 def test_what_cannot_be_encoded_says_so(tmp_path: Path, reverse_codec: str):
     with pytest.raises(UnsupportedInput, match="object"):
         codeckit.encode(object(), codec=reverse_codec)

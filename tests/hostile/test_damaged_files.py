@@ -18,11 +18,14 @@ from codeckit.formats.reader import ContainerReader
 from codeckit.formats.writer import ContainerWriter
 
 SWEEP = Path(__file__).with_name("sweep.py")
+GOLDEN = sorted(Path(__file__).resolve().parents[1].glob("*/golden/*.ck"))
 SLOWEST_SECONDS = 2.0
+SMALL_BYTES = 4096
 
 
 def sweep(file: Path, plugin_folder: Path, mode: str, count: int = 0) -> dict[str, object]:
-    environment = {**os.environ, "PYTHONPATH": str(plugin_folder)}
+    # one thread: thread stacks would count against the memory cap
+    environment = {**os.environ, "PYTHONPATH": str(plugin_folder), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(SWEEP), str(file), mode, str(count)]
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
@@ -49,6 +52,16 @@ def test_ten_thousand_random_mutations_are_refused(tmp_path: Path, reverse_codec
     file = tmp_path / "larger.ck"
     codeckit.encode(os.urandom(60_000), file, codec=reverse_codec, settings={"block_bytes": 1000})
     assert_all_refused(sweep(file, plugin_folder, "random", 10_000), at_least=9_900)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.name)
+def test_no_damage_to_a_file_of_any_codec_is_accepted(golden: Path, plugin_folder: Path):
+    size = golden.stat().st_size
+    if size <= SMALL_BYTES:
+        assert_all_refused(sweep(golden, plugin_folder, "every"), at_least=9 * size)
+    else:
+        assert_all_refused(sweep(golden, plugin_folder, "random", 2000), at_least=1900)
 
 
 def with_chunk_header(field: str, value: int) -> bytes:
