@@ -1,8 +1,9 @@
-"""``codec bench export`` and ``codec bench audit``: what a results file holds, and whether it is so."""
+"""``codec bench report``, ``diff``, ``export`` and ``audit``: what results files hold, and whether it is so."""
 
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,75 @@ import codeckit
 
 from ..formats.errors import CorruptFile
 from .audit import audit
+from .diff import Regression, compare, parse_percent, regressions
+from .report import write_report
 from .results import export_rows, load_results
 from .store import Store
 
-__all__ = ["AUDIT", "EXPORT"]
+__all__ = ["AUDIT", "DIFF", "EXPORT", "REPORT"]
+
+
+class ReportCommand:
+    """Writes one self-contained page with plots beside it."""
+
+    name = "report"
+    summary = "a results file as one self-contained page, with PNG plots beside it"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("results", metavar="RESULTS.sqlite")
+        parser.add_argument("-o", "--output", metavar="FILE.html", required=True)
+        parser.add_argument("--anchor", metavar="CURVE", help="what Bjøntegaard deltas are against (the first curve)")
+        parser.add_argument("--resamples", type=int, default=500, metavar="N", help="of bootstrap intervals of deltas")
+        parser.add_argument("--no-plots", action="store_true", help="the page alone")
+
+    def run(self, options: argparse.Namespace, context: codeckit.RunContext) -> list[dict[str, Any]]:
+        with Store(Path(options.results)) as store:
+            written = write_report(
+                store,
+                load_results(store),
+                Path(options.output),
+                anchor=options.anchor,
+                resamples=options.resamples,
+                plots=not options.no_plots,
+            )
+        return [{"written": str(path), "bytes": path.stat().st_size} for path in written]
+
+
+class DiffCommand:
+    """Compares two results files; made for continuous integration."""
+
+    name = "diff"
+    summary = "compare two results files; --fail-if-worse 1%% makes a loss an error"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("before", metavar="BEFORE.sqlite")
+        parser.add_argument("after", metavar="AFTER.sqlite")
+        parser.add_argument("--fail-if-worse", metavar="PERCENT", help="exit with 1 when anything is worse")
+
+    def run(self, options: argparse.Namespace, context: codeckit.RunContext) -> list[dict[str, Any]]:
+        limit = parse_percent(options.fail_if_worse) if options.fail_if_worse is not None else None
+        with Store(Path(options.before)) as before, Store(Path(options.after)) as after:
+            differences = compare(load_results(before), load_results(after))
+        if limit is not None:
+            worse = regressions(differences, limit)
+            if worse:
+                lines = [
+                    f"{one.data_set} {one.curve} {one.settings}: {one.figure} {one.before:.6g} -> {one.after:.6g}"
+                    for one in worse
+                ]
+                raise Regression(f"{len(worse)} figures are worse by more than {limit:g} %: " + "; ".join(lines[:10]))
+        return [
+            {
+                "data": one.data_set,
+                "codec": one.curve,
+                "settings": one.settings,
+                "figure": one.figure,
+                "before": one.before,
+                "after": one.after,
+                "worse_percent": round(one.worse_percent, 4) if math.isfinite(one.worse_percent) else None,
+            }
+            for one in differences
+        ]
 
 
 class ExportCommand:
@@ -51,5 +117,7 @@ class AuditCommand:
         return [{"rates_checked": report.rates, "files_decoded": report.decoded, "problems": 0}]
 
 
+REPORT = ReportCommand()
+DIFF = DiffCommand()
 EXPORT = ExportCommand()
 AUDIT = AuditCommand()
