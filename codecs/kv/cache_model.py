@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +30,7 @@ class Predictor:
     up: NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PartModel:
     """One part of one layer.
 
@@ -39,10 +40,18 @@ class PartModel:
     """
 
     mean: NDArray[np.float32]
-    analysis: NDArray[np.float32]
     synthesis: NDArray[np.float32]
     scales: NDArray[np.int16]
     predictor: Predictor | None
+
+    @cached_property
+    def analysis(self) -> NDArray[np.float32]:
+        """The inverse of ``synthesis``, which decoders do without.
+
+        Raises :class:`numpy.linalg.LinAlgError` where there is none.
+        """
+        inverse: NDArray[np.float32] = np.linalg.inv(self.synthesis.astype(np.float64)).astype(np.float32)
+        return inverse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...formats.errors import InvalidParameter
 from .cache_model import MAGNITUDES, CacheModel, PartModel, Predictor, history_layers
-from .profile import Profile, rounded_predictor, rounded_transform
+from .profile import Profile, rounded_predictor, rounded_synthesis
 from .quantisation import quantise
 from .sensitivity import DISTANCE_EDGES, SINK_TOKENS, Sensitivity, distance_buckets, token_weights
 from .symbols import CLASSES, class_numbers, histogram, scale_indices, step_sizes, tables_of_histogram
@@ -55,8 +55,8 @@ def calibrate(
     table: CacheTable,
     *,
     quality: int,
-    reach: int = 2,
-    rank: int = 96,
+    reach: int = 1,
+    rank: int = 32,
     intra_every: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Profile:
@@ -198,7 +198,8 @@ class _Fit:
             solution = _reduced_rank(inputs, target, self._rank)
             errors = target - inputs @ solution[0] @ solution[1]
         rotation = _rotation(errors.reshape(-1, heads, width))
-        analysis, synthesis = rounded_transform(whitening @ rotation)
+        synthesis = rounded_synthesis(np.linalg.inv((whitening @ rotation).astype(np.float64)))
+        analysis = np.linalg.inv(synthesis.astype(np.float64)).astype(np.float32)
         predictor: Predictor | None = None
         if solution is not None:
             up = solution[1].reshape(-1, heads, width)
@@ -214,7 +215,7 @@ class _Fit:
         residual = np.concatenate([(c - p)[ordinary] for c, p in zip(coefficients, predictions, strict=True)])
         scales = scale_indices(np.sqrt(np.square(residual).mean(axis=0)))
         self._close_loop(layer, coefficients, predictions, scales, found)
-        return PartModel(mean=mean, analysis=analysis, synthesis=synthesis, scales=scales, predictor=predictor)
+        return PartModel(mean=mean, synthesis=synthesis, scales=scales, predictor=predictor)
 
     def _close_loop(
         self,

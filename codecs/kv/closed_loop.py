@@ -1,5 +1,6 @@
 """The closed loop: every layer is predicted from the decoded coefficients of the layers before it.
 
+Tokens do not depend on one another, so a token chunk is coded in blocks of :data:`BLOCK_TOKENS`, side by side.
 Predictions are floating point, and decoders on other devices may differ in their last bits. No symbol depends on
 them: classes and tables come from integers alone, so such differences stay as small as they are.
 """
@@ -12,7 +13,7 @@ import numpy as np
 
 from .cache_model import history_layers
 from .quantisation import dequantise, quantise
-from .symbols import class_numbers, step_sizes
+from .symbols import step_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,59 +21,79 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .cache_model import CacheModel, PartModel
+    from .symbol_block import DecodedSymbols
 
-__all__ = ["ClosedLoop"]
+__all__ = ["BLOCK_TOKENS", "ClosedLoop", "blocks_of"]
 
 Floats = "NDArray[np.float32]"
 
+BLOCK_TOKENS = 128
+
+
+def blocks_of(start: int, stop: int) -> list[tuple[int, int]]:
+    """The blocks of a token chunk."""
+    return [(first, min(first + BLOCK_TOKENS, stop)) for first in range(start, stop, BLOCK_TOKENS)]
+
 
 class ClosedLoop:
-    """Codes the layers of one range of tokens, in order.
+    """Codes the layers of one block of tokens, in order.
 
     Args:
         model: the model of the cache.
         quality: see :mod:`codeckit.codecs.kv.symbols`.
-        weights: per layer, int8 [heads, tokens of the range].
+        weights: per layer, int8 [heads, tokens of the block].
     """
 
     def __init__(self, model: CacheModel, quality: int, weights: Sequence[NDArray[np.int8]]) -> None:
         self._model = model
         self._quality = quality
         self._weights = weights
-        # layer -> decoded coefficients [tokens, channels of the layer], parts side by side
-        self._decoded: dict[int, NDArray[np.float32]] = {}
+        # layer -> decoded coefficients [tokens, channels] of each part
+        self._decoded: dict[int, list[NDArray[np.float32]]] = {}
 
-    def classes(self, layer: int) -> list[NDArray[np.uint16]]:
-        """The class of every symbol of ``layer``: uint16 [tokens, heads, width] for each part."""
-        return [class_numbers(part.scales, self._weights[layer], self._quality) for part in self._model.parts[layer]]
-
-    def encode(self, layer: int, parts: Sequence[NDArray[np.float32]]) -> list[NDArray[np.int32]]:
-        """The symbols of ``parts``, float32 [tokens, heads, width] each, before RoPE."""
+    def encode(
+        self,
+        layer: int,
+        parts: Sequence[NDArray[np.float32]],
+        classes: Sequence[NDArray[np.uint16]],
+        symbols: Sequence[NDArray[np.int32]],
+    ) -> None:
+        """Fill ``symbols`` from ``parts``, float32 [tokens, heads, width] before RoPE, and their ``classes``."""
         steps = step_sizes(self._weights[layer], self._quality)
         found: list[NDArray[np.float32]] = []
-        symbols = []
-        for model, values, classes in zip(self._model.parts[layer], parts, self.classes(layer), strict=True):
+        for model, values, numbers, own in zip(self._model.parts[layer], parts, classes, symbols, strict=True):
             coefficients = _per_head(values - model.mean, model.analysis)
             predictions = self._predict(layer, model, found, values.shape)
-            own = np.empty(values.shape, np.int32)
-            quantise(coefficients, predictions, classes, steps, self._model.shifts, own)
-            symbols.append(own)
+            quantise(coefficients, predictions, numbers, steps, self._model.shifts, own)
             found.append(predictions.reshape(len(values), -1))
         self._keep(layer, found)
-        return symbols
 
-    def decode(self, layer: int, symbols: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
-        """The decoded parts, float32 [tokens, heads, width] each, before RoPE."""
+    def decode(
+        self,
+        layer: int,
+        symbols: Sequence[DecodedSymbols],
+        classes: Sequence[NDArray[np.uint16]],
+        tokens: tuple[int, int],
+    ) -> list[NDArray[np.float32]]:
+        """The parts of ``tokens`` of a chunk, means yet to be added: float32 [tokens, heads, width] before RoPE."""
         steps = step_sizes(self._weights[layer], self._quality)
         found: list[NDArray[np.float32]] = []
         parts = []
-        for model, own, classes in zip(self._model.parts[layer], symbols, self.classes(layer), strict=True):
-            values = self._predict(layer, model, found, own.shape)
-            dequantise(own, classes, steps, self._model.shifts, values)
-            found.append(values.reshape(len(own), -1))
-            restored = _per_head(values, model.synthesis)
-            restored += model.mean
-            parts.append(restored)
+        for model, own, numbers in zip(self._model.parts[layer], symbols, classes, strict=True):
+            codes = own.codes[slice(*tokens)]
+            values = self._predict(layer, model, found, codes.shape)
+            dequantise(
+                codes,
+                own.marker,
+                own.escaped,
+                own.first_escape(tokens[0]),
+                numbers[slice(*tokens)],
+                steps,
+                self._model.shifts,
+                values,
+            )
+            found.append(values.reshape(len(codes), -1))
+            parts.append(_per_head(values, model.synthesis))
         self._keep(layer, found)
         return parts
 
@@ -89,7 +110,7 @@ class ClosedLoop:
         rows = 0
         low: Any = None
         # the history is never gathered: each piece multiplies its own rows of the predictor
-        for piece in [*(self._decoded[number] for number in earlier), *found]:
+        for piece in [*(part for number in earlier for part in self._decoded[number]), *found]:
             product = piece @ model.predictor.down[rows : rows + piece.shape[1]]
             rows += piece.shape[1]
             low = product if low is None else np.add(low, product, out=low)
@@ -99,7 +120,7 @@ class ClosedLoop:
     def _keep(self, layer: int, found: list[NDArray[np.float32]]) -> None:
         if self._model.reach == 0:
             return
-        self._decoded[layer] = np.concatenate(found, axis=1) if len(found) > 1 else found[0]
+        self._decoded[layer] = found
         self._decoded.pop(layer - self._model.reach, None)
 
 

@@ -33,7 +33,7 @@ _MAX_QUALITY = 120
 class KVParams:
     """Settings of the ``kv`` codec."""
 
-    quality: int = field(default=60, metadata={"help": "fineness of the steps; 6 more halve them (0 to 120)"})
+    quality: int = field(default=66, metadata={"help": "fineness of the steps; 6 more halve them (0 to 120)"})
     profile: str = field(
         default="auto",
         metadata={
@@ -65,9 +65,9 @@ class KVCodec:
     bitstream_version: ClassVar[int] = 1
     Params: ClassVar[type] = KVParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "small": {"quality": 54},
-        "balanced": {"quality": 60},
-        "high": {"quality": 70},
+        "small": {"quality": 58},
+        "balanced": {"quality": 66},
+        "high": {"quality": 76},
     }
     default_preset: ClassVar[str] = "balanced"
     chunk_types: ClassVar[frozenset[str]] = frozenset({"MODL", "WGTS", "KVLB"})

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...entropy.lane_threads import in_threads
 from ...formats.errors import CorruptFile
 from ...formats.safetensors_file import DTYPES, Tensor
+from .blas_threads import one_blas_thread
 from .cache import Cache, CacheTable
-from .closed_loop import ClosedLoop
+from .closed_loop import ClosedLoop, blocks_of
 from .encoding import LAYER_CHUNK, MODEL_CHUNK, WEIGHT_CHUNK
-from .number_formats import from_float32
-from .rotary import rotate
+from .placement import Turns, place
 from .self_model import read_model
-from .symbol_block import SymbolArray, decode_payloads
+from .symbol_block import decode_payloads
+from .symbols import fill_classes
 from .weight_stream import decode_weights
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from ...formats.reader import ContainerReader
     from ..run_context import RunContext
     from .profile import Profile
+    from .symbol_block import DecodedSymbols
 
 __all__ = ["CacheRange", "LayerRange", "blank_cache", "decode_layers"]
 
@@ -74,6 +77,11 @@ def decode_layers(
     if profile is not None and profile.model.reach:
         every = profile.model.intra_every
         first = first - first % every if every else 0
+    turns: Turns | None = None
+    if table.rotary is not None:
+        if positions is None:
+            positions = table.first_position + np.arange(*wanted.tokens)
+        turns = Turns.to_positions(table.rotary, positions)
     threads = context.threads or len(os.sched_getaffinity(0))
     arriving = (
         _all_chunks(source, table, chunk_tokens) if whole else _some_chunks(source, table, chunk_tokens, wanted, first)
@@ -89,7 +97,7 @@ def decode_layers(
             if chunk is not None:
                 yield from chunk.decode_waiting()
             context.report("decode", span[0], table.tokens, unit="tokens")
-            chunk = _TokenChunk(span, payload, table, wanted, model, quality, positions, result, threads)
+            chunk = _TokenChunk(span, payload, table, wanted, model, quality, turns, result, threads)
         elif chunk is not None:
             chunk.waiting[span[0]] = payload
             if not at_once:
@@ -110,7 +118,7 @@ class _TokenChunk:
         wanted: CacheRange,
         model: Any,
         quality: int,
-        positions: NDArray[np.int64] | None,
+        turns: Turns | None,
         result: Cache,
         threads: int,
     ) -> None:
@@ -119,28 +127,75 @@ class _TokenChunk:
         self._table = table
         self._wanted = wanted
         self._model = model
-        self._positions = positions
+        self._quality = quality
+        self._turns = turns
         self._result = result
         self._threads = threads
         self._spans = _spans(table, *span)
         shapes = [(row.parts[0].heads, b - a) for row, (a, b) in zip(table.layers, self._spans, strict=True)]
-        self._loop = ClosedLoop(model.model, quality, decode_weights(weights, shapes, model.weights))
+        self._weights = decode_weights(weights, shapes, model.weights)
+        self._blocks = [_Block(model.model, quality, self._weights, *own) for own in self._token_blocks()]
 
     def decode_waiting(self) -> Iterator[LayerRange]:
         """Decode what waits and yield the ranges that lie in the wanted ones."""
         layers, payloads = list(self.waiting), list(self.waiting.values())
         self.waiting.clear()
-        arrays = [[SymbolArray(classes=own) for own in self._loop.classes(n)] for n in layers]
         if not layers:
             return
-        decoded = decode_payloads(payloads, arrays, self._model.tables, threads=self._threads)
-        for layer, symbols in zip(layers, decoded, strict=True):
-            parts = self._loop.decode(layer, symbols)
-            if layer >= self._wanted.layers[0]:
-                _store(parts, layer, self._spans[layer], self._table, self._wanted, self._positions, self._result)
-                done = self._done(layer)
-                if done is not None:
-                    yield done
+        shapes = [self._shapes(layer) for layer in layers]
+        classes = np.empty(sum(int(np.prod(shape)) for row in shapes for shape in row), np.uint16)
+        views = self._fill_classes(layers, shapes, classes)
+        symbols = decode_payloads(payloads, shapes, classes, self._model.tables, threads=self._threads)
+
+        def decode_block(first: int, last: int) -> None:
+            for block in self._blocks[first:last]:
+                for layer, own, numbers in zip(layers, symbols, views, strict=True):
+                    self._decode_block(block, layer, own, numbers)
+
+        with one_blas_thread():
+            in_threads(decode_block, [(n, n + 1) for n in range(len(self._blocks))], self._threads)
+        for layer in layers:
+            done = self._done(layer)
+            if done is not None:
+                yield done
+
+    def _decode_block(
+        self, block: _Block, layer: int, symbols: list[DecodedSymbols], classes: list[NDArray[np.uint16]]
+    ) -> None:
+        first, last = block.spans[layer]
+        if first == last:
+            return
+        offset = self._spans[layer][0]
+        parts = block.loop.decode(layer, symbols, classes, (first - offset, last - offset))
+        if layer >= self._wanted.layers[0]:
+            row = self._table.layers[layer]
+            tokens = (row.first_token + first, row.first_token + last)
+            _store(parts, self._model, layer, tokens, self._table, self._wanted, self._turns, self._result)
+
+    def _token_blocks(self) -> Iterator[tuple[list[tuple[int, int]], list[tuple[int, int]]]]:
+        """Of each block the tokens of every layer, counted from the layer's first, and from the chunk's."""
+        for start, stop in blocks_of(self._start, self._stop):
+            spans = _spans(self._table, start, stop)
+            yield spans, [(a - own[0], b - own[0]) for (a, b), own in zip(spans, self._spans, strict=True)]
+
+    def _shapes(self, layer: int) -> list[tuple[int, ...]]:
+        first, last = self._spans[layer]
+        return [(last - first, part.heads, part.width) for part in self._table.layers[layer].parts]
+
+    def _fill_classes(
+        self, layers: list[int], shapes: list[list[tuple[int, ...]]], classes: NDArray[np.uint16]
+    ) -> list[list[NDArray[np.uint16]]]:
+        sizes = [int(np.prod(shape)) for row in shapes for shape in row]
+        pieces = iter(np.split(classes, np.cumsum(sizes)[:-1]))
+        views = [[next(pieces).reshape(shape) for shape in row] for row in shapes]
+
+        def fill(first: int, last: int) -> None:
+            for layer, row in zip(layers[first:last], views[first:last], strict=True):
+                for part, own in zip(self._model.model.parts[layer], row, strict=True):
+                    fill_classes(part.scales, self._weights[layer], self._quality, own)
+
+        in_threads(fill, [(n, n + 1) for n in range(len(layers))], self._threads)
+        return views
 
     def _done(self, layer: int) -> LayerRange | None:
         first = self._wanted.tokens[0]
@@ -151,35 +206,49 @@ class _TokenChunk:
         return LayerRange(layer=layer - self._wanted.layers[0], start=begin - first, stop=end - first)
 
 
+class _Block:
+    """A block of tokens: which of every layer, and the loop over its layers."""
+
+    def __init__(
+        self,
+        model: Any,
+        quality: int,
+        weights: list[NDArray[np.int8]],
+        spans: list[tuple[int, int]],
+        in_chunk: list[tuple[int, int]],
+    ) -> None:
+        self.spans = spans
+        own = [rows[:, a:b] for rows, (a, b) in zip(weights, in_chunk, strict=True)]
+        self.loop = ClosedLoop(model, quality, own)
+
+
 def _store(
     parts: list[NDArray[np.float32]],
+    model: Any,
     layer: int,
-    span: tuple[int, int],
+    tokens: tuple[int, int],
     table: CacheTable,
     wanted: CacheRange,
-    positions: NDArray[np.int64] | None,
+    turns: Turns | None,
     result: Cache,
 ) -> None:
     """Cut the wanted tokens out of decoded parts [tokens, heads, width] and put them where they belong."""
     row = table.layers[layer]
-    own_start = row.first_token + span[0]
-    start = max(own_start, wanted.tokens[0])
-    stop = min(row.first_token + span[1], wanted.tokens[1])
+    start = max(tokens[0], wanted.tokens[0])
+    stop = min(tokens[1], wanted.tokens[1])
     if start >= stop:
         return
     number = layer - wanted.layers[0]
-    target = result.table.layers[number]
-    for spec, values in zip(row.parts, parts, strict=True):
-        kept = values[start - own_start : stop - own_start].swapaxes(0, 1)
-        if table.rotary is not None and spec.rotated:
-            if positions is None:
-                places = np.arange(table.first_position + start, table.first_position + stop)
-            else:
-                places = positions[start - wanted.tokens[0] : stop - wanted.tokens[0]]
-            kept = rotate(kept, table.rotary, places)
-        first = start - wanted.tokens[0] - target.first_token
-        place = result.parts[number, spec.role].data[:, first : first + stop - start]
-        place[...] = from_float32(kept, spec.dtype).data
+    first = start - wanted.tokens[0] - result.table.layers[number].first_token
+    moved = None if turns is None else turns.rows(start - wanted.tokens[0], stop - wanted.tokens[0])
+    for spec, values, own in zip(row.parts, parts, model.model.parts[layer], strict=True):
+        place(
+            values[start - tokens[0] : stop - tokens[0]],
+            own.mean,
+            moved if spec.rotated else None,
+            spec.dtype,
+            result.parts[number, spec.role].data[:, first : first + stop - start],
+        )
 
 
 def blank_cache(table: CacheTable, wanted: CacheRange, context: RunContext) -> Cache:
@@ -256,10 +325,10 @@ def _some_chunks(
         spans = _spans(table, start, stop)
         places: list[tuple[str, tuple[int, ...]]] = [(WEIGHT_CHUNK, (start, stop))]
         places += [(LAYER_CHUNK, (n, start, stop)) for n in range(first, wanted.layers[1]) if spans[n][0] < spans[n][1]]
-        for place in places:
-            if place not in by_place:
-                raise CorruptFile(f"the index has no chunk {place[0]} {place[1]}")
-            yield *place, source.read(by_place[place])
+        for kind, span in places:
+            if (kind, span) not in by_place:
+                raise CorruptFile(f"the index has no chunk {kind} {span}")
+            yield kind, span, source.read(by_place[kind, span])
 
 
 def _order(table: CacheTable, chunk_tokens: int) -> Iterator[tuple[str, tuple[int, ...]] | None]:

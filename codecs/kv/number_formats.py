@@ -37,10 +37,10 @@ def from_float32(values: NDArray[np.float32], dtype: str) -> Tensor:
     return Tensor(dtype="BF16", data=rounded.astype(np.uint16))
 
 
-def check_finite(values: NDArray[Any], where: str) -> None:
+def check_finite(values: NDArray[Any], where: str, *, first_token: int = 0) -> None:
     """Raise :class:`InvalidParameter` naming head, token and channel of the first NaN or infinity.
 
-    ``values`` is [heads, tokens, width].
+    ``values`` is [heads, tokens, width], of the tokens from ``first_token`` on.
     """
     # a sum is finite only if every term is, up to overflow, which the full search then clears
     if np.isfinite(values.sum(dtype=np.float64)):
@@ -50,6 +50,6 @@ def check_finite(values: NDArray[Any], where: str) -> None:
         head, token, channel = wrong[0].tolist()
         kind = "NaN" if np.isnan(values[head, token, channel]) else "infinity"
         raise InvalidParameter(
-            f"{where} holds {kind} at head {head}, token {token}, channel {channel} "
+            f"{where} holds {kind} at head {head}, token {first_token + token}, channel {channel} "
             f"({len(wrong):,} such values); a cache with it cannot be used, recompute it"
         )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Profile", "load_profile", "rounded_predictor", "rounded_transform", "save_profile"]
+__all__ = ["Profile", "load_profile", "rounded_predictor", "rounded_synthesis", "save_profile"]
 
 _FORMAT = "codeckit.kv-profile"
 _VERSION = "1"
@@ -79,12 +79,10 @@ class Profile:
             )
 
 
-def rounded_transform(analysis: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """``analysis`` [heads, width, width] as a profile keeps it, and its inverse."""
-    peak = np.abs(analysis).max(axis=(1, 2), keepdims=True)
-    kept = (analysis / peak).astype(np.float16).astype(np.float32) * peak
-    synthesis = np.linalg.inv(kept.astype(np.float64)).astype(np.float32)
-    return kept, synthesis
+def rounded_synthesis(synthesis: NDArray[Any]) -> NDArray[np.float32]:
+    """``synthesis`` [heads, width, width] as a profile keeps it: float16 with one factor for each head."""
+    halves, peak = _half_with_peak(synthesis.astype(np.float32))
+    return _from_half(halves, peak)
 
 
 def rounded_predictor(down: NDArray[np.float32], up: NDArray[np.float32]) -> Predictor:
@@ -110,10 +108,8 @@ def save_profile(profile: Profile, stream: Any) -> str:
     for number, layer in enumerate(profile.model.parts):
         for row, part in zip(profile.table.layers[number].parts, layer, strict=True):
             name = f"layers.{number}.{row.role}"
-            peak = np.abs(part.analysis).max(axis=(1, 2), keepdims=True)
             arrays[f"{name}.mean"] = part.mean
-            arrays[f"{name}.analysis"] = (part.analysis / peak).astype(np.float16)
-            arrays[f"{name}.peak"] = peak[:, 0, 0].astype(np.float32)
+            arrays[f"{name}.synthesis"], arrays[f"{name}.peak"] = _half_with_peak(part.synthesis)
             arrays[f"{name}.scales"] = part.scales
             if part.predictor is not None:
                 for side, matrix in (("down", part.predictor.down), ("up", part.predictor.up)):
@@ -156,15 +152,13 @@ def _from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], sh
         parts = []
         for index, row in enumerate(layer.parts):
             name = f"layers.{number}.{row.role}"
-            peak = _array(tensors, f"{name}.peak", (row.heads,))[:, None, None]
-            kept = _array(tensors, f"{name}.analysis", (row.heads, row.width, row.width))
-            analysis = kept.astype(np.float32) * peak
+            peak = _array(tensors, f"{name}.peak", (row.heads,))
+            halves = _array(tensors, f"{name}.synthesis", (row.heads, row.width, row.width))
             inputs = history_size(table.layers, number, index, reach=reach, intra_every=intra_every)
             parts.append(
                 PartModel(
                     mean=_array(tensors, f"{name}.mean", (row.heads, row.width)),
-                    analysis=analysis,
-                    synthesis=np.linalg.inv(analysis.astype(np.float64)).astype(np.float32),
+                    synthesis=_from_half(halves, peak),
                     scales=_array(tensors, f"{name}.scales", (row.heads, row.width)),
                     predictor=_predictor(tensors, name, inputs, row.channels),
                 )
@@ -200,6 +194,15 @@ def _from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], sh
         quality=int(settings["quality"]),
         sha256=sha256,
     )
+
+
+def _half_with_peak(matrices: NDArray[np.float32]) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    peak = np.abs(matrices).max(axis=(1, 2)).astype(np.float32)
+    return (matrices / peak[:, None, None]).astype(np.float16), peak
+
+
+def _from_half(halves: NDArray[np.float16], peak: NDArray[np.float32]) -> NDArray[np.float32]:
+    return halves.astype(np.float32) * peak[:, None, None]
 
 
 def _predictor(tensors: Mapping[str, Tensor], name: str, inputs: int, channels: int) -> Predictor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def find_profile(name: str, table: CacheTable) -> Profile | None:
             return None
     else:
         path = Path(name)
-    profile = load_profile(path)
+    profile = _load(path)
     profile.check_fits(table)
     return profile
 
@@ -41,7 +42,7 @@ def profile_for_file(sha256: str, path: str | None) -> Profile:
     Raises :class:`InvalidParameter` naming both when the profile at ``path`` is another one.
     """
     if path is not None:
-        profile = load_profile(Path(path))
+        profile = _load(Path(path))
         if profile.sha256 != sha256:
             raise InvalidParameter(
                 f"the file needs the profile {sha256[:12]}..., {path} (of {profile.table.model!r}) is "
@@ -49,9 +50,22 @@ def profile_for_file(sha256: str, path: str | None) -> Profile:
             )
         return profile
     for candidate in sorted(PROFILE_FOLDER.glob("*.safetensors")):
-        profile = load_profile(candidate)
+        profile = _load(candidate)
         if profile.sha256 == sha256:
             return profile
     raise InvalidParameter(
         f"the file needs the profile {sha256[:12]}..., which is not shipped; pass it with --set profile=FILE"
     )
+
+
+def _load(path: Path) -> Profile:
+    try:
+        status = path.stat()
+    except OSError:
+        return load_profile(path)  # which says why it cannot be read
+    return _load_once(path.resolve(), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4)
+def _load_once(path: Path, _modified: int, _size: int) -> Profile:
+    return load_profile(path)

@@ -54,29 +54,37 @@ def _quantise(coefficients, predictions, classes, steps, shifts, symbols):
                 symbol = np.rint(error * inverse)
                 magnitude = abs(symbol)
                 largest = max(largest, magnitude)
-                shift = shifts[classes[token, head, channel], int(min(magnitude, np.float32(3.0)))]
-                value = magnitude - shift
-                if symbol < 0:
-                    value = -value
                 symbols[token, head, channel] = np.int32(symbol)
                 if magnitude > 0:
-                    predictions[token, head, channel] += value * step
-    return largest
-
-
-@compiled
-def dequantise(symbols, classes, steps, shifts, predictions):
-    """Turn ``predictions`` [tokens, heads, width] into reconstructions, in place."""
-    tokens, heads, width = symbols.shape
-    for token in range(tokens):
-        for head in range(heads):
-            step = steps[head, token]
-            for channel in range(width):
-                symbol = np.float32(symbols[token, head, channel])
-                if symbol != 0:
-                    magnitude = abs(symbol)
                     shift = shifts[classes[token, head, channel], int(min(magnitude, np.float32(3.0)))]
                     value = magnitude - shift
                     if symbol < 0:
                         value = -value
                     predictions[token, head, channel] += value * step
+    return largest
+
+
+@compiled
+def dequantise(codes, marker, escaped, next_escape, classes, steps, shifts, predictions):
+    """Turn ``predictions`` [tokens, heads, width] into reconstructions, in place.
+
+    ``codes`` are symbols, or ``marker`` where the symbol is the next of ``escaped``, from number ``next_escape`` on.
+    """
+    tokens, heads, width = codes.shape
+    for token in range(tokens):
+        for head in range(heads):
+            step = steps[head, token]
+            for channel in range(width):
+                code = codes[token, head, channel]
+                if code == 0:
+                    continue
+                symbol = np.float32(code)
+                if code == marker:
+                    symbol = np.float32(escaped[next_escape])
+                    next_escape += 1
+                magnitude = abs(symbol)
+                shift = shifts[classes[token, head, channel], int(min(magnitude, np.float32(3.0)))]
+                value = magnitude - shift
+                if symbol < 0:
+                    value = -value
+                predictions[token, head, channel] += value * step

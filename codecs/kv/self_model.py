@@ -233,8 +233,7 @@ def _part_model(own: _PartNumbers) -> PartModel:
     heads, width = own.mean.shape
     scale = _UNIT / np.exp2(own.power / 6)
     if own.transform is None:
-        basis = np.tile(np.eye(width), (heads, 1, 1))
-        inverse = basis
+        inverse = np.tile(np.eye(width), (heads, 1, 1))
     else:
         basis = own.transform * _TRANSFORM_STEP
         try:
@@ -243,7 +242,6 @@ def _part_model(own: _PartNumbers) -> PartModel:
             raise CorruptFile("cache model: a transform cannot be inverted") from error
     return PartModel(
         mean=_from_bits(own.mean),
-        analysis=(basis * scale).astype(np.float32),
         synthesis=(inverse / scale).astype(np.float32),
         scales=own.scales,
         predictor=None,

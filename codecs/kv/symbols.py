@@ -14,15 +14,13 @@ import numpy as np
 from ...entropy.frequency_table import FrequencyTable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
 __all__ = [
     "CLASSES",
     "MAX_MAGNITUDE",
     "class_numbers",
-    "code_length_bits",
+    "fill_classes",
     "histogram",
     "scale_indices",
     "step_sizes",
@@ -56,9 +54,19 @@ def class_numbers(scales: NDArray[np.int16], weights: NDArray[np.int8], quality:
 
     ``scales`` [heads, width] are scale indices; ``weights`` [heads, tokens].
     """
-    steps = _step_index(weights, quality).T[:, :, None]
-    ratio = (scales.astype(np.int32)[None] - steps + _LOWEST_RATIO) >> 1
-    return np.clip(ratio, 0, CLASSES - 1).astype(np.uint16)
+    heads, width = scales.shape
+    classes = np.empty((weights.shape[1], heads, width), np.uint16)
+    fill_classes(scales, weights, quality, classes)
+    return classes
+
+
+def fill_classes(
+    scales: NDArray[np.int16], weights: NDArray[np.int8], quality: int, classes: NDArray[np.uint16]
+) -> None:
+    """As :func:`class_numbers`, into an array that is there."""
+    from .class_filling import fill
+
+    fill(scales.astype(np.int32) + _LOWEST_RATIO, _step_index(weights, quality), CLASSES - 1, classes)
 
 
 def histogram(symbols: NDArray[Any], classes: NDArray[np.uint16]) -> NDArray[np.int64]:
@@ -91,18 +99,6 @@ def _table(counts: NDArray[np.int64]) -> FrequencyTable:
     outside = 1.0 - shares[kept].sum() + 2.0 * counts[-1] / (total + _PRIOR)
     scaled = np.round(np.append(shares[kept], max(outside, 0.0)) * (1 << 40)).astype(np.int64)
     return FrequencyTable.from_counts(scaled, minimum=-reach, escape=True, bits=_BITS)
-
-
-def code_length_bits(
-    symbols: Sequence[NDArray[Any]], classes: Sequence[NDArray[np.uint16]], tables: Sequence[FrequencyTable]
-) -> float:
-    """The ideal code length of symbols under their class tables, without the data of escapes."""
-    total = 0.0
-    for values, numbers in zip(symbols, classes, strict=True):
-        flat, index = values.ravel(), numbers.ravel()
-        for number in np.unique(index).tolist():
-            total += tables[number].code_length_bits(flat[index == number])
-    return total
 
 
 def _step_index(weights: NDArray[np.int8], quality: int) -> NDArray[np.int32]:

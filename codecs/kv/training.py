@@ -30,14 +30,14 @@ class TrainingSettings:
 
     model: str = "smollm2-135m"
     name: str = ""
-    quality: int = 60
+    quality: int = 64
     contexts: int = 10
     rows: str = ""
     context_tokens: int = 1024
     continuation_tokens: int = 256
-    reach: int = 2
-    rank: int = 96
-    intra_every: int = 0
+    reach: int = 1
+    rank: int = 32
+    intra_every: int = 10
 
     @classmethod
     def from_strings(cls, settings: Mapping[str, str]) -> TrainingSettings:

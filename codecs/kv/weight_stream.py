@@ -74,8 +74,8 @@ def fit_weight_model(samples: Sequence[Sequence[NDArray[np.int8]]]) -> WeightMod
     )
 
 
-def encode_weights(weights: Sequence[NDArray[np.int8]], model: WeightModel) -> bytes:
-    """All layers of a token chunk, int8 [heads, tokens] each."""
+def encode_weights(weights: Sequence[NDArray[np.int8]], model: WeightModel) -> tuple[bytes, float]:
+    """All layers of a token chunk, int8 [heads, tokens] each; also the ideal code length in bits."""
     errors = []
     first = 0
     for layer, own in enumerate(weights):
@@ -83,7 +83,9 @@ def encode_weights(weights: Sequence[NDArray[np.int8]], model: WeightModel) -> b
             inputs, target = _regressors(weights, layer, head, int(model.start[first + head]))
             errors.append(target - (inputs @ model.coefficients[first + head].astype(np.int64) >> 8))
         first += own.shape[0]
-    return encode_symbols(np.concatenate(errors), model.tables, _table_index(weights, model))
+    joined, index = np.concatenate(errors), _table_index(weights, model)
+    ideal = sum(table.code_length_bits(joined[index == number]) for number, table in enumerate(model.tables))
+    return encode_symbols(joined, model.tables, index), ideal
 
 
 def decode_weights(data: bytes, shapes: Sequence[tuple[int, int]], model: WeightModel) -> list[NDArray[np.int8]]:
