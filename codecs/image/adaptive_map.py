@@ -2,7 +2,7 @@
 
 An adaptive map is a piecewise linear, increasing function of a probability, kept per context. Its pieces are narrow
 near 0 and 1; the mass of each follows how often symbols fall there. Two maps are chained: the first by the spread of
-the prediction, the second by how far off the symbol before was.
+the prediction, the second by how far off the symbols around and before were, against what was predicted for them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .block_kernels import ERROR_CONTEXTS, MAP_BINS, OBSERVATION, SPREAD_CONTEXTS, TOTAL
 from .logistic_tables import CDF_ENTRIES_PER_UNIT, CDF_RANGE, logistic_tables
+from .map_kernels import (
+    BIN_TABLE_SHIFT,
+    ENERGY_CONTEXTS,
+    ENERGY_EDGES,
+    LARGEST_ENERGY,
+    MAP_BINS,
+    OBSERVATION,
+    SPREAD_CONTEXTS,
+)
+from .mixture_kernels import TOTAL
 
-__all__ = ["MapState", "new_maps"]
+__all__ = ["MapState", "coding_tables", "new_maps"]
 
 MapState = tuple[NDArray[np.int64], ...]
 
@@ -27,7 +36,19 @@ _OUTERMOST = 6
 def new_maps(variables: int) -> MapState:
     """Maps that change nothing yet, for each of ``variables`` symbols of a block."""
     edges = _edges()
-    return (edges, *_maps(variables, SPREAD_CONTEXTS, edges), *_maps(variables, ERROR_CONTEXTS, edges))
+    return (edges, *_maps(variables, SPREAD_CONTEXTS, edges), *_maps(variables, ENERGY_CONTEXTS, edges))
+
+
+@cache
+def coding_tables() -> tuple[NDArray[Any], ...]:
+    """What kernels look up: CDF, weights, inverse scales, variances; square roots, energy contexts, bins."""
+    logistic = logistic_tables()
+    # the root of a ratio, up to the largest energy
+    roots = np.repeat(np.arange(LARGEST_ENERGY + 1), 2 * np.arange(LARGEST_ENERGY + 1) + 1).astype(np.uint8)
+    contexts = np.searchsorted(ENERGY_EDGES, np.arange(8 * LARGEST_ENERGY + 1), side="right").astype(np.uint8)
+    starts = np.arange((TOTAL >> BIN_TABLE_SHIFT) + 1) << BIN_TABLE_SHIFT
+    bins = np.minimum(np.searchsorted(_edges(), starts, side="right") - 1, MAP_BINS - 1).astype(np.uint8)
+    return (logistic.cdf, logistic.weight, logistic.inverse_scale, logistic.variance, roots, contexts, bins)
 
 
 def _maps(variables: int, contexts: int, edges: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:

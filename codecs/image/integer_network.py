@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from ...formats.errors import CorruptFile, InvalidParameter
 from .logistic_tables import FRACTION_BITS
-from .pyramid_network import PLANES, SCALES, NetworkShape, PyramidNetwork, StageNetwork
+from .pyramid import STAGES
+from .pyramid_network import PLANES, WEIGHT_SETS, NetworkShape, PyramidNetwork, StageNetwork, weights_of
 from .weight_rounding import INPUT_MAGNITUDE, MAX_EXPONENT, weight_exponents
 
 __all__ = ["PROFILE", "IntegerNetwork", "IntegerStage", "converted", "load_integer_network", "save_integer_network"]
@@ -141,15 +142,23 @@ class IntegerStage:
 
 
 class IntegerNetwork:
-    """Both stages in integers; ``digest`` is the SHA-256 of every number that decides a symbol."""
+    """All stages in integers; ``digest`` is the SHA-256 of every number that decides a symbol."""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], shape: NetworkShape) -> None:
         self.tensors = dict(sorted(tensors.items()))
         self.shape = shape
         try:
-            self.stages = tuple(IntegerStage(tensors, f"stages.{index}.", shape) for index in range(2))
+            self.stages = tuple(
+                IntegerStage(tensors, f"stages.{index}.", shape) for index in range(WEIGHT_SETS * len(STAGES))
+            )
         except (KeyError, RuntimeError, IndexError) as error:
             raise CorruptFile(f"network weights are incomplete: {error}") from error
+
+    def level(self, level: int) -> tuple[IntegerStage, IntegerStage, int]:
+        """Both stages that serve ``level``, and which of their biases."""
+        number, scale = weights_of(level)
+        stage_a, stage_b = self.stages[len(STAGES) * number : len(STAGES) * (number + 1)]
+        return stage_a, stage_b, scale
 
     @cached_property
     def digest(self) -> str:
@@ -218,8 +227,6 @@ def _stage_tensors(stage: StageNetwork) -> dict[str, torch.Tensor]:
         "head.weight": torch.round(stage.head.weight.detach().double()[:, :, 0, 0] * (1 << _HEAD_BITS)),
         "head.bias": torch.round(_bias(stage.head).double() * (1 << (_HEAD_BITS + _ACTIVATION_BITS))),
     }
-    if len(stage.scale_bias) != SCALES:
-        raise InvalidParameter("the network was trained for another number of scales")
     tensors.update(_layer_tensors("from_coarser", stage.from_coarser, rounding=False))
     if stage.from_stage is not None:
         tensors.update(_layer_tensors("from_stage", stage.from_stage, rounding=False))

@@ -25,7 +25,7 @@ __all__ = ["CARRIED", "PcCodec", "PhotoHeader", "PhotoParameters"]
 CARRIED = "file"
 """Mode of files that carry their input as it was, because its pixels are not 8-bit L, LA, RGB or RGBA."""
 
-_MIN_TILE, _MAX_TILE = 64, 4096
+_MIN_TILE, _MAX_TILE = 64, 2048
 _MAX_LANES = 16
 
 
@@ -33,9 +33,9 @@ _MAX_LANES = 16
 class PhotoParameters:
     """Settings of an encode."""
 
-    tile: int = field(default=1024, metadata={"help": "side of a tile in pixels, a power of two from 64 to 4096"})
+    tile: int = field(default=1024, metadata={"help": "side of a tile in pixels, a power of two from 64 to 2048"})
     lanes: int = field(default=1, metadata={"help": "bands coded in parallel within a tile, 1 to 16"})
-    correction: bool = field(default=True, metadata={"help": "send a least-squares correction where it pays"})
+    regression: bool = field(default=True, metadata={"help": "correct means by least squares learned while coding"})
 
     def __post_init__(self) -> None:
         if not _MIN_TILE <= self.tile <= _MAX_TILE or self.tile & (self.tile - 1):
@@ -96,9 +96,9 @@ class PcCodec:
     bitstream_version: ClassVar[int] = 1
     Params: ClassVar[type] = PhotoParameters
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "fast": {"lanes": 4, "correction": False},
+        "fast": {"lanes": 4, "regression": False},
         "balanced": {},
-        "max": {"tile": 4096},
+        "max": {"tile": 2048},
     }
     default_preset: ClassVar[str] = "balanced"
     chunk_types: ClassVar[frozenset[str]] = frozenset({"TILE", "META", "FILE"})

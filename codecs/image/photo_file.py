@@ -93,7 +93,7 @@ def encode_photo(
         for number, tile in enumerate(tiles):
             left, top, right, bottom = tile
             pixels = np.ascontiguousarray(picture.pixels[top:bottom, left:right])
-            encoded = coder.encode(pixels, lanes=params.lanes, corrected=params.correction)
+            encoded = coder.encode(pixels, lanes=params.lanes, regression=params.regression)
             plain += encoded.plain
             sink.write_chunk("TILE", encoded.payload, span=tile, decoded_size=pixels.nbytes)
             context.report("encode", number + 1, len(tiles), unit="tiles")

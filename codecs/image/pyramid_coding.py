@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
-from .adaptive_map import MapState, new_maps
+from .adaptive_map import coding_tables, new_maps
 from .ans import AnsStack, encode_operations
 from .block_kernels import decode_blocks, encode_blocks
 from .colour import PLANE_RANGES
 from .integer_network import IntegerNetwork, IntegerStage
-from .least_squares import Correction, applied, fitted
-from .logistic_tables import logistic_tables
+from .online_regression import carry_over, new_regression
 from .pyramid import base_predictions_a, base_predictions_b
-from .pyramid_network import PLANES, SCALES
+from .pyramid_network import PLANES
 
-__all__ = ["CORRECTED_LEVELS", "EncodedTile", "decode_tile", "encode_tile", "level_count", "level_size"]
-
-CORRECTED_LEVELS = 2
-"""Finest levels that may carry least-squares corrections."""
+__all__ = ["EncodedTile", "decode_tile", "encode_tile", "level_count", "level_size"]
 
 _COARSEST_SIDE = 4
 
@@ -46,50 +44,88 @@ def level_size(length: int, level: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedTile:
-    """``lanes`` are coder streams; ``corrections`` by (level, stage); ``bits`` is the ideal code length."""
+    """``lanes`` are coder streams; ``bits`` is the ideal code length."""
 
     lanes: tuple[bytes, ...]
-    corrections: dict[tuple[int, int], Correction]
     bits: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stage:
-    """One stage's blocks on a grid of ``rows`` x ``columns``, block by block: arrays ``[blocks, ...]``."""
+    """One stage's blocks on a grid of ``rows`` x ``columns``, block by block: arrays ``[blocks, ...]``.
+
+    ``known`` ``[channels, rows + 2, columns + 2]`` are the planes a block is predicted from, their edges repeated.
+    """
 
     rows: int
     columns: int
     parameters: NDArray[np.int32]
     means: NDArray[np.int64]
-    shifts: NDArray[np.int64]
-    extra: NDArray[np.int64]
     present: NDArray[np.bool_]
     ranges: NDArray[np.int64]
+    known: NDArray[np.int32]
+    base: NDArray[np.int32]
+
+    def band(self, values: NDArray[np.int32], rows: slice) -> tuple[NDArray[Any], ...]:
+        """What kernels need of some rows, with ``values`` of all blocks."""
+        blocks = slice(rows.start * self.columns, rows.stop * self.columns)
+        return (
+            self.parameters[blocks],
+            self.means[blocks],
+            values[blocks],
+            self.present[blocks],
+            self.ranges,
+            self.known,
+            self.base[blocks],
+        )
+
+
+class _Lane:
+    """What adapts while a lane is coded: maps and regression of both stages."""
+
+    def __init__(self, *, regression: bool) -> None:
+        self.maps = [new_maps(PLANES * grids) for grids in (1, 2)]
+        self.regressions = [new_regression(PLANES * grids, PLANES * grids, active=regression) for grids in (1, 2)]
 
 
 class _BlockCoder:
     """Codes the blocks of a stage, band by band; also the values of the coarsest grid."""
 
-    def __init__(self, lanes: int, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, lanes: int, pool: ThreadPoolExecutor, *, regression: bool) -> None:
         self._pool = pool
-        self._maps = [(new_maps(PLANES), new_maps(2 * PLANES)) for _ in range(lanes)]
-        tables = logistic_tables()
-        self._tables = (tables.cdf, tables.weight, tables.inverse_scale, tables.variance)
+        self._lanes = [_Lane(regression=regression) for _ in range(lanes)]
+        self._jobs: list[Future[None] | None] = [None] * lanes
 
     def code(self, index: int, stage: _Stage, values: NDArray[np.int32]) -> None:
         """Code ``values`` ``[blocks, variables]``, filling what is not known yet."""
-        lanes = len(self._maps)
-        edges = [stage.rows * lane // lanes * stage.columns for lane in range(lanes + 1)]
-        jobs = [
-            self._pool.submit(
-                self._code_band, lane, stage, values, slice(edges[lane], edges[lane + 1]), self._maps[lane][index]
-            )
-            for lane in range(lanes)
-        ]
-        for job in jobs:
-            job.result()
+        lanes = len(self._lanes)
+        edges = [stage.rows * lane // lanes for lane in range(lanes + 1)]
+        for lane in range(lanes):
+            rows = slice(edges[lane], edges[lane + 1])
+            self._jobs[lane] = self._pool.submit(self._after, self._jobs[lane], lane, index, stage, values, rows)
 
-    def _code_band(self, lane: int, stage: _Stage, values: NDArray[np.int32], band: slice, maps: MapState) -> None:
+    def _after(
+        self,
+        earlier: Future[None] | None,
+        lane: int,
+        index: int,
+        stage: _Stage,
+        values: NDArray[np.int32],
+        rows: slice,
+    ) -> None:
+        """Code a band once the lane's band before is done; the pool starts jobs in order, so that one has begun."""
+        if earlier is not None:
+            earlier.result()
+        carry_over(self._lanes[lane].regressions[index])
+        self._code_band(lane, index, stage, stage.band(values, rows), rows)
+
+    def wait(self) -> None:
+        """Until everything is coded."""
+        for job in self._jobs:
+            if job is not None:
+                job.result()
+
+    def _code_band(self, lane: int, index: int, stage: _Stage, band: tuple[NDArray[Any], ...], rows: slice) -> None:
         raise NotImplementedError
 
     def code_uniform(self, values: NDArray[np.int32], ranges: NDArray[np.int64]) -> None:
@@ -98,65 +134,48 @@ class _BlockCoder:
 
 
 class _Encoder(_BlockCoder):
-    def __init__(self, lanes: int, pool: ThreadPoolExecutor) -> None:
-        super().__init__(lanes, pool)
-        self._starts: list[list[NDArray[np.uint32]]] = [[] for _ in range(lanes)]
-        self._frequencies: list[list[NDArray[np.uint32]]] = [[] for _ in range(lanes)]
+    def __init__(self, lanes: int, pool: ThreadPoolExecutor, *, regression: bool) -> None:
+        super().__init__(lanes, pool, regression=regression)
+        self._operations: list[list[NDArray[np.uint32]]] = [[] for _ in range(lanes)]
 
-    def _code_band(self, lane: int, stage: _Stage, values: NDArray[np.int32], band: slice, maps: MapState) -> None:
-        count = int(stage.present[band].sum())
-        starts, frequencies = np.empty((2, count), np.uint32)
-        encode_blocks(
-            stage.parameters[band],
-            stage.means[band],
-            stage.shifts[band],
-            stage.extra,
-            values[band],
-            stage.present[band],
-            stage.ranges,
-            self._tables,
-            maps,
-            starts,
-            frequencies,
-        )
-        self._starts[lane].append(starts)
-        self._frequencies[lane].append(frequencies)
+    def _code_band(self, lane: int, index: int, stage: _Stage, band: tuple[NDArray[Any], ...], rows: slice) -> None:
+        state = self._lanes[lane]
+        present = band[3]
+        operations = np.empty((2, int(present.sum())), np.uint32)
+        place = (rows.start, stage.columns)
+        encode_blocks(band, place, coding_tables(), state.maps[index], state.regressions[index], operations)
+        self._operations[lane].append(operations)
 
     def code_uniform(self, values: NDArray[np.int32], ranges: NDArray[np.int64]) -> None:
-        starts, frequencies = _uniform_slots(values.astype(np.int64), ranges)
-        self._starts[0].append(starts.astype(np.uint32))
-        self._frequencies[0].append(frequencies.astype(np.uint32))
+        slots = _uniform_slots(values.astype(np.int64), ranges)
+        self._operations[0].append(np.stack(slots).astype(np.uint32))
 
     def finish(self) -> tuple[tuple[bytes, ...], float]:
         """The lanes and their ideal code length in bits."""
+        self.wait()
         lanes, bits = [], 0.0
-        for starts, frequencies in zip(self._starts, self._frequencies, strict=True):
+        for parts in self._operations:
             # a lane without rows at any level has no symbols
-            all_frequencies = np.concatenate([*frequencies, np.empty(0, np.uint32)])
-            bits += float((24.0 - np.log2(all_frequencies)).sum())
-            lanes.append(encode_operations(np.concatenate([*starts, np.empty(0, np.uint32)]), all_frequencies))
+            starts, frequencies = np.concatenate([*parts, np.empty((2, 0), np.uint32)], axis=1)
+            bits += float((24.0 - np.log2(frequencies)).sum())
+            lanes.append(encode_operations(starts, frequencies))
         return tuple(lanes), bits
 
 
 class _Decoder(_BlockCoder):
-    def __init__(self, lanes: Sequence[bytes], pool: ThreadPoolExecutor) -> None:
-        super().__init__(len(lanes), pool)
+    def __init__(self, lanes: Sequence[bytes], pool: ThreadPoolExecutor, *, regression: bool) -> None:
+        super().__init__(len(lanes), pool, regression=regression)
         self._stacks = [AnsStack(lane) for lane in lanes]
 
-    def _code_band(self, lane: int, stage: _Stage, values: NDArray[np.int32], band: slice, maps: MapState) -> None:
-        stack = self._stacks[lane]
+    def code(self, index: int, stage: _Stage, values: NDArray[np.int32]) -> None:
+        super().code(index, stage, values)
+        self.wait()
+
+    def _code_band(self, lane: int, index: int, stage: _Stage, band: tuple[NDArray[Any], ...], rows: slice) -> None:
+        state, stack = self._lanes[lane], self._stacks[lane]
+        place = (rows.start, stage.columns)
         decode_blocks(
-            stage.parameters[band],
-            stage.means[band],
-            stage.shifts[band],
-            stage.extra,
-            values[band],
-            stage.present[band],
-            stage.ranges,
-            self._tables,
-            maps,
-            stack.words,
-            stack.state,
+            band, place, coding_tables(), state.maps[index], state.regressions[index], stack.words, stack.state
         )
 
     def code_uniform(self, values: NDArray[np.int32], ranges: NDArray[np.int64]) -> None:
@@ -171,37 +190,28 @@ class _Decoder(_BlockCoder):
 
 
 def encode_tile(
-    planes: NDArray[np.int16], network: IntegerNetwork, *, lanes: int, corrected: bool, pool: ThreadPoolExecutor
+    planes: NDArray[np.int16], network: IntegerNetwork, *, lanes: int, regression: bool, pool: ThreadPoolExecutor
 ) -> EncodedTile:
     """Encode YCoCg-R ``planes`` ``[3, height, width]``, or grey ``[1, height, width]``."""
-    coder = _Encoder(lanes, pool)
-    corrections: dict[tuple[int, int], Correction] = {}
-
-    def correction(key: tuple[int, int], fit: Callable[[], Correction]) -> Correction | None:
-        if not corrected:
-            return None
-        corrections[key] = fit()
-        return corrections[key]
-
-    for _ in _levels(network, planes.shape, torch.from_numpy(planes.astype(np.float32)), coder, correction, 0):
-        pass
+    coder = _Encoder(lanes, pool, regression=regression)
+    known = _levels(network, planes.shape, torch.from_numpy(planes.astype(np.float32)), coder, 0)
+    deque(known, maxlen=0)
     streams, bits = coder.finish()
-    return EncodedTile(lanes=streams, corrections=corrections, bits=bits)
+    return EncodedTile(lanes=streams, bits=bits)
 
 
 def decode_tile(
     lanes: Sequence[bytes],
-    corrections: dict[tuple[int, int], Correction],
     shape: tuple[int, int, int],
     network: IntegerNetwork,
     *,
     level: int,
+    regression: bool,
     pool: ThreadPoolExecutor,
 ) -> NDArray[np.int16]:
     """Decode planes of a tile of ``shape`` (planes, height, width), down to ``level`` (0 is full size)."""
-    coder = _Decoder(lanes, pool)
-    known = _levels(network, shape, None, coder, lambda key, _: corrections.get(key), level)
-    finest = deque(known, maxlen=1).pop()
+    coder = _Decoder(lanes, pool, regression=regression)
+    finest = deque(_levels(network, shape, None, coder, level), maxlen=1).pop()
     if level == 0:
         coder.finish()
     return finest[0].to(torch.int16).numpy()
@@ -209,12 +219,7 @@ def decode_tile(
 
 @torch.no_grad()
 def _levels(
-    network: IntegerNetwork,
-    shape: tuple[int, ...],
-    known: torch.Tensor | None,
-    coder: _BlockCoder,
-    correction: Callable[[tuple[int, int], Callable[[], Correction]], Correction | None],
-    last: int,
+    network: IntegerNetwork, shape: tuple[int, ...], known: torch.Tensor | None, coder: _BlockCoder, last: int
 ) -> Iterator[torch.Tensor]:
     """Code every level down to ``last``; yield the planes of each, ``[1, planes, height, width]``.
 
@@ -236,74 +241,77 @@ def _levels(
     for level in range(levels - 1, last - 1, -1):
         size = (level_size(height, level), level_size(width, level))
         target = None if known is None else known[None, :, :: 1 << level, :: 1 << level]
-        grid, coarser = _level(network, level, size, grid, target, coarser, coder, correction)
+        grid, coarser = _level(network.level(level), size, grid, target, coarser, coder)
         yield grid
 
 
 def _level(
-    network: IntegerNetwork,
-    level: int,
+    stages: tuple[IntegerStage, IntegerStage, int],
     size: tuple[int, int],
     coarse: torch.Tensor,
     target: torch.Tensor | None,
     coarser: torch.Tensor | None,
     coder: _BlockCoder,
-    correction: Callable[[tuple[int, int], Callable[[], Correction]], Correction | None],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Code one level whose coarse grid is known; return its planes and the features for the next level."""
+    stage_a, stage_b, scale = stages
     count = coarse.shape[1]
     full = _with_chroma(coarse)
     rows, columns = coarse.shape[2:]
     below, beside = size[0] // 2, size[1] // 2
     base = base_predictions_a(full)
-    scale = min(level, SCALES - 1)
     # a grid may lack its last row or column; base predictions stand in for what does not exist
     diagonal = _placed(base, None if target is None else target[:, :, 1::2, 1::2])
-    stage_a, stage_b = network.stages
-
-    def coded(
-        index: int, stage: IntegerStage, inputs: torch.Tensor, base: torch.Tensor, values: torch.Tensor,
-        extents: Sequence[tuple[int, int]], earlier: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-        features, means = stage.features(inputs, base, scale, coarser, earlier)
-        parameters = stage.parameters(features).numpy()
-        flat_means = _flat(means).numpy()
-        flat_values = _flat(values).to(torch.int32).numpy()
-        present = _presence(rows, columns, extents, count)
-        found = None
-        if level < CORRECTED_LEVELS:
-            found = correction(
-                (level, index), lambda: fitted(inputs, base, parameters, flat_means, flat_values, present)
-            )
-        shifts, extra = applied(found, inputs, base)
-        ranges = np.array(PLANE_RANGES * len(extents), np.int64)
-        coder.code(
-            index,
-            _Stage(
-                rows=rows, columns=columns, parameters=parameters, means=flat_means, shifts=shifts, extra=extra,
-                present=present, ranges=ranges,
-            ),
-            flat_values,
-        )  # fmt: skip
-        grid = torch.from_numpy(flat_values.astype(np.float32)).view(1, rows, columns, -1).permute(0, 3, 1, 2)
-        return grid.contiguous(), features
-
-    diagonal, features_a = coded(0, stage_a, full, base, diagonal, [(below, beside)], None)
-    base_b = base_predictions_b(full, diagonal)
-    sides = base_b
+    features_a, means = stage_a.features(full, base, scale, coarser, None)
+    present = _presence(rows, columns, [(below, beside)], count)
+    stage = _stage(full, base, stage_a.parameters(features_a), means, present)
+    diagonal = _coded(coder, 0, stage, diagonal)
+    base = base_predictions_b(full, diagonal)
+    sides = base
     if target is not None:
-        right = _placed(base_b[:, :PLANES], target[:, :, ::2, 1::2])
-        under = _placed(base_b[:, PLANES:], target[:, :, 1::2, ::2])
+        right = _placed(base[:, :PLANES], target[:, :, ::2, 1::2])
+        under = _placed(base[:, PLANES:], target[:, :, 1::2, ::2])
         sides = torch.cat([right, under], 1)
-    sides, features_b = coded(
-        1, stage_b, torch.cat([full, diagonal], 1), base_b, sides, [(rows, beside), (below, columns)], features_a
-    )
+    known = torch.cat([full, diagonal], 1)
+    features_b, means = stage_b.features(known, base, scale, coarser, features_a)
+    present = _presence(rows, columns, [(rows, beside), (below, columns)], count)
+    stage = _stage(known, base, stage_b.parameters(features_b), means, present)
+    sides = _coded(coder, 1, stage, sides)
     planes = coarse.new_empty(1, count, *size)
     planes[:, :, ::2, ::2] = coarse
     planes[:, :, 1::2, 1::2] = diagonal[:, :count, :below, :beside]
     planes[:, :, ::2, 1::2] = sides[:, :count, :, :beside]
     planes[:, :, 1::2, ::2] = sides[:, PLANES : PLANES + count, :below]
     return planes, features_b
+
+
+def _stage(
+    known: torch.Tensor,
+    base: torch.Tensor,
+    parameters: torch.Tensor,
+    means: torch.Tensor,
+    present: NDArray[np.bool_],
+) -> _Stage:
+    grids = base.shape[1] // PLANES
+    edged = functional.pad(known, (1, 1, 1, 1), mode="replicate")
+    return _Stage(
+        rows=base.shape[2],
+        columns=base.shape[3],
+        parameters=parameters.numpy(),
+        means=_flat(means).numpy(),
+        present=present,
+        ranges=np.array(PLANE_RANGES * grids, np.int64),
+        known=edged[0].to(torch.int32).numpy(),
+        base=_flat(base[:, :PLANES]).to(torch.int32).numpy(),
+    )
+
+
+def _coded(coder: _BlockCoder, index: int, stage: _Stage, values: torch.Tensor) -> torch.Tensor:
+    """Code ``values`` ``[1, variables, rows, columns]``; the same when encoding, what was decoded when decoding."""
+    flat = _flat(values).to(torch.int32).numpy()
+    coder.code(index, stage, flat)
+    grid = torch.from_numpy(flat.astype(np.float32)).view(1, stage.rows, stage.columns, -1)
+    return grid.permute(0, 3, 1, 2).contiguous()
 
 
 def _with_chroma(planes: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,9 @@
 """The pyramid's network as it is trained: floating point, or rounded as the integer network will be.
 
-Both stages have the same shape. A window of known pixels around each block, minus the block's base prediction,
-feeds a linear skip to the means and 48 channels, which also take context from the stage and level before; two
-residual blocks (3x3, then 1x1) and a 1x1 head give the parameters of the block's circuit. Activations are clamped
+The finest level has weights of its own, all coarser levels share others. All stages have the same shape. A window of
+known pixels around each block, minus the block's base prediction, feeds a linear skip to the means and the channels,
+which also take context from the stage and level before; residual blocks (3x3, then 1x1) and a 1x1 head give the
+parameters of the block's circuit. Activations are clamped
 to what :mod:`.integer_network` can hold, so that conversion changes nothing but rounding.
 """
 
@@ -19,11 +20,25 @@ from .mixture_likelihood import LOG_SCALE_MAX, parameter_count
 from .pyramid import STAGES, base_predictions_a, base_predictions_b
 from .weight_rounding import ACTIVATION_LIMIT, ACTIVATION_STEP, INPUT_MAGNITUDE, round_weights
 
-__all__ = ["PLANES", "SCALES", "Arithmetic", "NetworkShape", "PyramidNetwork", "StageNetwork", "StageOutput"]
+__all__ = [
+    "PLANES",
+    "SCALES",
+    "WEIGHT_SETS",
+    "Arithmetic",
+    "NetworkShape",
+    "PyramidNetwork",
+    "StageNetwork",
+    "StageOutput",
+    "weights_of",
+]
 
 PLANES = 3
 SCALES = 3
 """Levels with their own bias: the finest, the one above it, and all coarser ones."""
+WEIGHT_SETS = 2
+"""Levels with their own weights: the finest, and all coarser ones."""
+SCALES_OF_SET = (1, 2)
+"""Biases in each set."""
 
 _INPUT_UNIT = 16.0
 _BASE_UNIT = 64.0
@@ -41,7 +56,7 @@ class Arithmetic(Enum):
 class NetworkShape:
     """Sizes of the network; part of a weight file's metadata."""
 
-    channels: int = 48
+    channels: int = 64
     states: int = 5
     residual_blocks: int = 2
 
@@ -55,11 +70,17 @@ class NetworkShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageOutput:
-    """What a stage says of its blocks, ``[batch, ..., height, width]``."""
+    """What a stage says of its blocks: rows ``[batch * height * width, ...]``, and features as a map."""
 
     parameters: torch.Tensor
     means: torch.Tensor
     features: torch.Tensor
+
+
+def weights_of(level: int) -> tuple[int, int]:
+    """Which set of weights serves ``level`` (0 is the finest), and which of its biases."""
+    number = min(level, WEIGHT_SETS - 1)
+    return number, min(level, SCALES - 1) - number
 
 
 class ResidualBlock(nn.Module):
@@ -78,7 +99,7 @@ class ResidualBlock(nn.Module):
 class StageNetwork(nn.Module):
     """One stage: ``grids`` known grids in, the circuit over ``PLANES * grids`` sub-pixels out."""
 
-    def __init__(self, shape: NetworkShape, grids: int) -> None:
+    def __init__(self, shape: NetworkShape, grids: int, scales: int) -> None:
         super().__init__()
         channels, states = shape.channels, shape.states
         self.variables = PLANES * grids
@@ -91,7 +112,7 @@ class StageNetwork(nn.Module):
         self.skip = nn.Parameter(torch.zeros(self.variables, inputs, self.window, self.window))
         self.base = nn.Parameter(torch.zeros(channels, PLANES))
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.scale_bias = nn.Parameter(torch.zeros(SCALES, channels))
+        self.scale_bias = nn.Parameter(torch.zeros(scales, channels))
         self.from_coarser = nn.Conv2d(channels, channels, 1, bias=False)
         self.from_stage = nn.Conv2d(channels, channels, 1, bias=False) if grids == 2 else None
         self.blocks = nn.ModuleList(ResidualBlock(channels) for _ in range(shape.residual_blocks))
@@ -130,50 +151,57 @@ class StageNetwork(nn.Module):
         before = (self.window - 1) // 2
         after = self.window - 1 - before
         padded = functional.pad(known, (before, after, before, after), mode="replicate")
-        colour = base[:, :PLANES]
-        # taking the base off every input of a window is a 1x1 convolution of the base with the filters' sums
+        centred = functional.conv2d(padded.contiguous(memory_format=torch.channels_last), filters)
+        # taking the base off every input of a window is a product of the base with the filters' sums
         sums = filters.sum((2, 3)).view(len(filters), -1, PLANES).sum(1)
-        centred = functional.conv2d(padded, filters) - functional.conv2d(colour, sums[..., None, None])
-        hidden = centred[:, :channels] / _INPUT_UNIT
-        hidden = hidden + functional.conv2d(colour / _BASE_UNIT, self.base[..., None, None])
-        hidden = hidden + (self.bias + self.scale_bias[scale]).view(1, -1, 1, 1)
-        means = base + centred[:, channels:]
+        by_colour = torch.cat([self.base * (_INPUT_UNIT / _BASE_UNIT) - sums[:channels], -sums[channels:]])
+        colour = _rows(base)[:, :PLANES]
+        total = torch.addmm(_rows(centred), colour, by_colour.T)
+        means = _rows(base) + total[:, channels:]
+        hidden = total[:, :channels] / _INPUT_UNIT + (self.bias + self.scale_bias[scale])
         if arithmetic is Arithmetic.BFLOAT16:
             hidden = hidden.to(torch.bfloat16)
-        hidden = hidden.contiguous(memory_format=torch.channels_last)
+        batch, _, height, width = base.shape
+        hidden = hidden.view(batch, height, width, channels).permute(0, 3, 1, 2)
         if coarser is not None:
             context = _convolve(self.from_coarser, coarser, arithmetic)
             context = context.repeat_interleave(2, 2).repeat_interleave(2, 3)
-            hidden = hidden + context[:, :, : hidden.shape[2], : hidden.shape[3]]
+            hidden = hidden + context[:, :, :height, :width]
         if self.from_stage is not None and earlier is not None:
             hidden = hidden + _convolve(self.from_stage, earlier, arithmetic)
         features = _clamped(hidden, 0.0, arithmetic)
         for block in self.blocks:
             features = block(features, arithmetic)
-        parameters = functional.conv2d(features.float(), self.head.weight, self.head.bias)
+        parameters = functional.linear(_rows(features).float(), self.head.weight[:, :, 0, 0], self.head.bias)
         return StageOutput(parameters=parameters, means=means, features=features)
 
 
 class PyramidNetwork(nn.Module):
-    """Both stages; the same weights serve every level."""
+    """Both stages for the finest level, and both for all coarser ones."""
 
     def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.shape = shape
-        self.stages = nn.ModuleList(StageNetwork(shape, grids) for grids in range(1, len(STAGES) + 1))
+        self.stages = nn.ModuleList(
+            StageNetwork(shape, grids, scales) for scales in SCALES_OF_SET for grids in range(1, len(STAGES) + 1)
+        )
 
     def level(
         self,
         planes: torch.Tensor,
-        scale: int,
+        level: int,
         coarser: torch.Tensor | None,
         *,
         arithmetic: Arithmetic,
     ) -> list[tuple[StageOutput, torch.Tensor]]:
-        """Run both stages on ``planes`` of even size; return each stage's output and the values it predicts."""
+        """Run both stages on ``planes`` of even size.
+
+        Returns each stage's output and the values it predicts, as rows ``[blocks, variables]``.
+        """
         coarse, diagonal = planes[:, :, ::2, ::2], planes[:, :, 1::2, 1::2]
         right, under = planes[:, :, ::2, 1::2], planes[:, :, 1::2, ::2]
-        stage_a, stage_b = self.stages
+        number, scale = weights_of(level)
+        stage_a, stage_b = self.stages[len(STAGES) * number : len(STAGES) * (number + 1)]
         first = stage_a(coarse, base_predictions_a(coarse), scale, coarser, None, arithmetic=arithmetic)
         second = stage_b(
             torch.cat([coarse, diagonal], 1),
@@ -183,7 +211,12 @@ class PyramidNetwork(nn.Module):
             first.features,
             arithmetic=arithmetic,
         )
-        return [(first, diagonal), (second, torch.cat([right, under], 1))]
+        return [(first, _rows(diagonal)), (second, _rows(torch.cat([right, under], 1)))]
+
+
+def _rows(maps: torch.Tensor) -> torch.Tensor:
+    """``[batch, n, height, width]`` as contiguous ``[blocks, n]``."""
+    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]).contiguous()
 
 
 def _convolve(layer: nn.Conv2d, features: torch.Tensor, arithmetic: Arithmetic) -> torch.Tensor:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ...formats.errors import CorruptFile, InvalidParameter
 from ..protocol import Figure
@@ -19,7 +20,7 @@ from ..run_context import RunContext
 from .held_out import held_out_names
 from .mixture_likelihood import log_likelihood
 from .muon import Muon
-from .pyramid_network import SCALES, Arithmetic, NetworkShape, PyramidNetwork
+from .pyramid_network import Arithmetic, NetworkShape, PyramidNetwork
 from .training_patches import PatchPool, photographs
 
 __all__ = ["TrainingSettings", "code_length", "load_network", "save_network", "train_pyramid"]
@@ -36,13 +37,14 @@ class TrainingSettings:
     """
 
     seconds: float = 3600.0
-    rounded_part: float = 0.2
+    rounded_part: float = 0.12
     batch: int = 4
     patch: int = 64
     learning_rate: float = 4e-3
     matrix_learning_rate: float = 0.02
     warm_up_steps: int = 100
     final_part: float = 0.01
+    average_decay: float = 0.999
     checkpoint_seconds: float = 300.0
     initial: Path | None = None
     shape: NetworkShape = field(default_factory=NetworkShape)
@@ -64,11 +66,12 @@ def train_pyramid(
     """
     torch.manual_seed(context.seed)
     held_out = held_out_names()
-    pool = PatchPool(photographs(data, held_out), context.seed)
+    pool = PatchPool(photographs(data, held_out), context.seed, settings.patch)
     validation = _validation_batches(data, held_out)
     network = PyramidNetwork(settings.shape) if settings.initial is None else load_network(settings.initial)
     optimisers = _optimisers(network, settings)
     log = output.with_suffix(".log.jsonl")
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay))
     started = time.monotonic()
     next_checkpoint = settings.checkpoint_seconds
     average, step, elapsed = 0.0, 0, 0.0
@@ -86,6 +89,7 @@ def train_pyramid(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         for optimiser, _ in optimisers:
             optimiser.step()
+        averaged.update_parameters(network)
         step += 1
         average += (loss.item() - average) / min(step, 200)
         elapsed = time.monotonic() - started
@@ -93,8 +97,9 @@ def train_pyramid(
             context.report("train", int(elapsed), int(settings.seconds), unit="s", bits=average)
         if elapsed >= next_checkpoint or elapsed >= settings.seconds:
             next_checkpoint += settings.checkpoint_seconds
-            held = _validate(network, validation, Arithmetic.FLOAT32)
-            held_rounded = _validate(network, validation, Arithmetic.ROUNDED)
+            shipped = averaged.module
+            held = _validate(shipped, validation, Arithmetic.FLOAT32)
+            held_rounded = _validate(shipped, validation, Arithmetic.ROUNDED)
             _append(
                 log,
                 {
@@ -106,7 +111,7 @@ def train_pyramid(
                     "held_out_rounded_bpsp": round(held_rounded, 4),
                 },
             )
-            save_network(network, output, {"steps": str(step), "seed": str(context.seed)})
+            save_network(shipped, output, {"steps": str(step), "seed": str(context.seed)})
     return {"steps": step, "train_bpsp": average, "held_out_bpsp": held_rounded}
 
 
@@ -118,17 +123,10 @@ def code_length(network: PyramidNetwork, planes: torch.Tensor, levels: int, arit
     nats = planes.new_zeros(())
     coarser = None
     for level in range(levels - 1, -1, -1):
-        outputs = network.level(pyramid[level], min(level, SCALES - 1), coarser, arithmetic=arithmetic)
+        outputs = network.level(pyramid[level], level, coarser, arithmetic=arithmetic)
         for output, values in outputs:
-            nats = (
-                nats
-                - log_likelihood(
-                    _rows(output.parameters),
-                    _rows(values),
-                    _rows(output.means),
-                    states=network.shape.states,
-                ).sum()
-            )
+            likelihood = log_likelihood(output.parameters, values, output.means, states=network.shape.states)
+            nats = nats - likelihood.sum()
         coarser = outputs[-1][0].features
     return nats / (math.log(2) * planes.numel())
 
@@ -153,11 +151,6 @@ def load_network(path: Path) -> PyramidNetwork:
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise CorruptFile(f"{path} holds no weights of the pyramid network: {error}") from error
     return network
-
-
-def _rows(maps: torch.Tensor) -> torch.Tensor:
-    """``[batch, n, height, width]`` as contiguous ``[blocks, n]``."""
-    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]).contiguous()
 
 
 def _optimisers(network: PyramidNetwork, settings: TrainingSettings) -> list[tuple[torch.optim.Optimizer, float]]:

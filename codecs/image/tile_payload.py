@@ -1,8 +1,8 @@
 """The payload of a tile: its colour planes and its alpha plane, each by the pyramid or by lossless WebP.
 
 Layout: the XXH3-64 of the pixels (8 bytes), then per component a mode byte, the varint size of the body and the body;
-the last body has no size and goes to the end. A pyramid's body holds the number of lanes, the size of the corrections
-(0: none), the corrections, the sizes of all lanes but the last, and the lanes.
+the last body has no size and goes to the end. A pyramid's body holds a byte with the number of lanes and, as bit 7,
+whether means are regressed, the sizes of all lanes but the last, and the lanes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from ...formats.checksums import checksum64
 from ...formats.errors import ChecksumMismatch, CorruptFile
 from .colour import from_ycocg, to_ycocg
 from .integer_network import IntegerNetwork
-from .least_squares import read_corrections, write_corrections
-from .pyramid_coding import CORRECTED_LEVELS, EncodedTile, decode_tile, encode_tile, level_count
+from .pyramid_coding import EncodedTile, decode_tile, encode_tile, level_count
 from .pyramid_network import PLANES
 
 __all__ = ["TileCoder", "TileEncoding"]
@@ -31,7 +30,11 @@ _PYRAMID = 0
 _WEBP = 1
 _HASH_BYTES = 8
 _MAX_LANES = 16
+_REGRESSION = 0x80
 _WEBP_METHOD = 4
+_SMALL_AREA = 1 << 14
+_FLAT_PART = 0.1
+_FEW_COLOURS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +58,9 @@ class TileCoder:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def encode(self, pixels: NDArray[np.uint8], *, lanes: int, corrected: bool) -> TileEncoding:
+    def encode(self, pixels: NDArray[np.uint8], *, lanes: int, regression: bool) -> TileEncoding:
         """Encode a tile, each component in its smaller form."""
-        bodies = [self._component(part, lanes, corrected) for part in _components(pixels)]
+        bodies = [self._component(part, lanes, regression) for part in _components(pixels)]
         payload = bytearray(checksum64(pixels.tobytes()).to_bytes(_HASH_BYTES, "little"))
         for number, (mode, body) in enumerate(bodies):
             payload.append(mode)
@@ -96,38 +99,23 @@ class TileCoder:
             raise ChecksumMismatch("tile: decoded pixels differ from those encoded")
         return pixels
 
-    def _component(self, pixels: NDArray[np.uint8], lanes: int, corrected: bool) -> tuple[int, bytes]:
+    def _component(self, pixels: NDArray[np.uint8], lanes: int, regression: bool) -> tuple[int, bytes]:
         """Mode and body of one component ``[height, width, 1 or 3]``."""
+        webp = self._pool.submit(_webp, pixels) if _drawn(pixels) else None
         planes = to_ycocg(pixels) if pixels.shape[2] == PLANES else pixels.transpose(2, 0, 1).astype(np.int16)
-        candidates = [(_PYRAMID, self._pyramid(planes, lanes, False))]
-        if corrected and level_count(*planes.shape[1:]) > 0:
-            candidates.append((_PYRAMID, self._pyramid(planes, lanes, True)))
-        webp = _webp(pixels)
-        if webp is not None:
-            candidates.append((_WEBP, webp))
-        return min(candidates, key=lambda candidate: len(candidate[1]))
-
-    def _pyramid(self, planes: NDArray[np.int16], lanes: int, corrected: bool) -> bytes:
-        encoded = encode_tile(planes, self._network, lanes=lanes, corrected=corrected, pool=self._pool)
-        return _packed(encoded)
+        encoded = encode_tile(planes, self._network, lanes=lanes, regression=regression, pool=self._pool)
+        body = _packed(encoded, regression)
+        plain = None if webp is None else webp.result()
+        return (_WEBP, plain) if plain is not None and len(plain) < len(body) else (_PYRAMID, body)
 
     def _decoded_component(self, mode: int, body: bytes, shape: tuple[int, int, int], level: int) -> NDArray[np.uint8]:
         if mode == _WEBP:
             return _from_webp(body, shape)[:: 1 << level, :: 1 << level]
         if mode != _PYRAMID:
             raise CorruptFile(f"tile: unknown component mode {mode}")
-        levels = level_count(*shape[1:])
-        lanes, corrections = _unpacked(body, levels)
-        reached = min(level, levels)
-        keys = [(number, stage) for number in range(min(CORRECTED_LEVELS, levels)) for stage in range(2)]
-        planes = decode_tile(
-            lanes,
-            read_corrections(corrections, keys) if corrections else {},
-            shape,
-            self._network,
-            level=reached,
-            pool=self._pool,
-        )
+        reached = min(level, level_count(*shape[1:]))
+        lanes, regression = _unpacked(body)
+        planes = decode_tile(lanes, shape, self._network, level=reached, regression=regression, pool=self._pool)
         pixels = from_ycocg(planes) if shape[0] == PLANES else planes.transpose(1, 2, 0).astype(np.uint8)
         return pixels[:: 1 << (level - reached), :: 1 << (level - reached)]
 
@@ -140,12 +128,8 @@ def _components(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     return [np.ascontiguousarray(pixels[:, :, : channels - 1]), np.ascontiguousarray(pixels[:, :, channels - 1 :])]
 
 
-def _packed(encoded: EncodedTile) -> bytes:
-    corrections = write_corrections(encoded.corrections) if encoded.corrections else b""
-    body = bytearray()
-    append_varint(body, len(encoded.lanes))
-    append_varint(body, len(corrections))
-    body += corrections
+def _packed(encoded: EncodedTile, regression: bool) -> bytes:
+    body = bytearray([len(encoded.lanes) | (_REGRESSION if regression else 0)])
     for lane in encoded.lanes[:-1]:
         append_varint(body, len(lane))
     for lane in encoded.lanes:
@@ -153,16 +137,13 @@ def _packed(encoded: EncodedTile) -> bytes:
     return bytes(body)
 
 
-def _unpacked(body: bytes, levels: int) -> tuple[Sequence[bytes], bytes]:
-    """Lanes and corrections."""
-    count, position = read_varint(body, 0, "number of lanes")
+def _unpacked(body: bytes) -> tuple[Sequence[bytes], bool]:
+    """Lanes, and whether means are regressed."""
+    if not body:
+        raise CorruptFile("tile: a pyramid without its first byte")
+    count, regression, position = body[0] & ~_REGRESSION, bool(body[0] & _REGRESSION), 1
     if not 1 <= count <= _MAX_LANES:
         raise CorruptFile(f"tile: {count} lanes")
-    size, position = read_varint(body, position, "size of the corrections")
-    if size > len(body) - position or (size and not levels):
-        raise CorruptFile("tile: corrections longer than the tile")
-    corrections = body[position : position + size]
-    position += size
     sizes = []
     for _ in range(count - 1):
         lane_size, position = read_varint(body, position, "size of a lane")
@@ -174,7 +155,18 @@ def _unpacked(body: bytes, levels: int) -> tuple[Sequence[bytes], bytes]:
     for lane_size in sizes:
         lanes.append(body[position : position + lane_size])
         position += lane_size
-    return lanes, corrections
+    return lanes, regression
+
+
+def _drawn(pixels: NDArray[np.uint8]) -> bool:
+    """Whether WebP may win: a small picture, one with flat areas, or one with few colours."""
+    height, width, _ = pixels.shape
+    if height * width < _SMALL_AREA:
+        return True
+    repeated = np.mean((pixels[:, 1:] == pixels[:, :-1]).all(axis=2)) if width > 1 else 1.0
+    sample = pixels.reshape(height * width, -1)[:: max(1, height * width // _SMALL_AREA)]
+    colours = len(np.unique(sample, axis=0))
+    return bool(repeated > _FLAT_PART or colours < _FEW_COLOURS)
 
 
 def _webp(pixels: NDArray[np.uint8]) -> bytes | None:

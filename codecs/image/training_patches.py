@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from ...formats.errors import InvalidParameter, UnsupportedInput
 from .colour import to_ycocg
 
-__all__ = ["PATCH_SIZE", "PatchPool", "photographs"]
-
-PATCH_SIZE = 96
+__all__ = ["PatchPool", "photographs"]
 
 _FILTERS = (
     Image.Resampling.BICUBIC,
@@ -22,8 +20,9 @@ _FILTERS = (
     Image.Resampling.BILINEAR,
     Image.Resampling.HAMMING,
 )
-_COPIES = 3
-_SMALLEST_FACTOR, _LARGEST_FACTOR = 0.45, 0.95
+_COPIES = 4
+_GRAINED = 0.3
+_SMALLEST_FACTOR, _LARGEST_FACTOR = 0.36, 0.95
 _SUFFIXES = {".webp", ".png", ".ppm", ".tif", ".tiff", ".bmp"}
 
 
@@ -44,48 +43,57 @@ def photographs(data: Sequence[Path], held_out: frozenset[str]) -> list[Path]:
 
 
 class PatchPool:
-    """Random patches of all photographs, each also at ``_COPIES`` smaller sizes.
+    """Random patches of all photographs, each also at ``_COPIES`` smaller sizes, some of them softened and grained.
 
-    Resizing cleans the traces of earlier lossy compression and shows the finest level many kinds of sharpness.
+    Resizing cleans the traces of earlier lossy compression and shows the finest level many kinds of sharpness; grain
+    stands for what scanners and sensors add.
     """
 
-    def __init__(self, files: Sequence[Path], seed: int) -> None:
+    def __init__(self, files: Sequence[Path], seed: int, smallest: int) -> None:
         self._random = np.random.default_rng(seed)
-        patches = [patch for file in files for patch in self._patches(file)]
-        if not patches:
-            raise UnsupportedInput(f"none of {len(files)} photographs has {PATCH_SIZE} pixels both ways at any size")
-        self._patches_of_all = np.stack(patches)
+        self._copies = [copy for file in files for copy in self._resized(file) if min(copy.shape[:2]) >= smallest]
+        if not self._copies:
+            raise UnsupportedInput(f"none of {len(files)} photographs has {smallest} pixels both ways at any size")
+        areas = np.array([copy.shape[0] * copy.shape[1] for copy in self._copies], np.float64)
+        self._cumulative = np.cumsum(areas) / areas.sum()
 
     def __len__(self) -> int:
-        return len(self._patches_of_all)
+        return len(self._copies)
 
     def batch(self, count: int, size: int) -> NDArray[np.int16]:
         """``count`` crops ``[count, 3, size, size]``, mirrored and transposed at random."""
-        chosen = self._random.integers(len(self), size=count)
-        top, left = self._random.integers(PATCH_SIZE - size + 1, size=2)
-        crop = self._patches_of_all[chosen, :, top : top + size, left : left + size]
-        for axis in (2, 3):
+        return np.stack([self._patch(size) for _ in range(count)])
+
+    def _patch(self, size: int) -> NDArray[np.int16]:
+        chosen = int(np.searchsorted(self._cumulative, self._random.random(), side="right"))
+        copy = self._copies[min(chosen, len(self._copies) - 1)]
+        top = self._random.integers(copy.shape[0] - size + 1)
+        left = self._random.integers(copy.shape[1] - size + 1)
+        crop = to_ycocg(copy[top : top + size, left : left + size])
+        for axis in (1, 2):
             if self._random.random() < 0.5:
                 crop = np.flip(crop, axis)
-        if self._random.random() < 0.5:
-            crop = crop.swapaxes(2, 3)
-        return np.ascontiguousarray(crop)
+        return crop.swapaxes(1, 2) if self._random.random() < 0.5 else crop
 
-    def _patches(self, file: Path) -> Iterator[NDArray[np.int16]]:
+    def _resized(self, file: Path) -> Iterator[NDArray[np.uint8]]:
         with Image.open(file) as opened:
             image = opened.convert("RGB")
-        copies = [image]
+        yield np.asarray(image)
         for _ in range(_COPIES):
             factor = self._random.uniform(_SMALLEST_FACTOR, _LARGEST_FACTOR)
             size = (round(image.width * factor), round(image.height * factor))
             chosen = _FILTERS[self._random.integers(len(_FILTERS))]
-            copies.append(image.resize(size, chosen))
-        for copy in copies:
-            planes = to_ycocg(np.asarray(copy))
-            height, width = planes.shape[1:]
-            if min(height, width) < PATCH_SIZE:
-                continue
-            for _ in range(max(1, round(0.6 * height * width / PATCH_SIZE**2))):
-                top = self._random.integers(height - PATCH_SIZE + 1)
-                left = self._random.integers(width - PATCH_SIZE + 1)
-                yield planes[:, top : top + PATCH_SIZE, left : left + PATCH_SIZE]
+            copy = image.resize(size, chosen)
+            if self._random.random() < _GRAINED:
+                copy = copy.filter(ImageFilter.GaussianBlur(self._random.uniform(0.2, 0.7)))
+                yield self._grained(np.asarray(copy))
+            else:
+                yield np.asarray(copy)
+
+    def _grained(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """``pixels`` with noise of random strength that colours share in part, as film and sensors have it."""
+        noise = self._random.standard_normal(pixels.shape).astype(np.float32)
+        shared = self._random.random()
+        noise = noise * (1 - shared) + noise.mean(axis=2, keepdims=True) * (shared * 3**0.5)
+        noise *= self._random.uniform(0.2, 2.0) * self._random.uniform(0.7, 1.3, 3).astype(np.float32)
+        return np.clip(np.round(pixels + noise), 0, 255).astype(np.uint8)

@@ -19,7 +19,6 @@ from torch.nn import functional
 from codeckit.codecs.image.ans import AnsStack, encode_operations
 from codeckit.codecs.image.colour import PLANE_RANGES, from_ycocg, to_ycocg
 from codeckit.codecs.image.integer_network import IntegerNetwork, converted, load_integer_network, save_integer_network
-from codeckit.codecs.image.least_squares import Correction, read_corrections, write_corrections
 from codeckit.codecs.image.logistic_tables import LogisticTables, logistic_tables
 from codeckit.codecs.image.mixture_likelihood import log_likelihood, parameter_count
 from codeckit.codecs.image.packaged_weights import packaged_network_path
@@ -126,10 +125,10 @@ def test_conversion_changes_the_network_only_by_rounding() -> None:
     with torch.no_grad():
         (first, _), _ = network.level(planes, 0, None, arithmetic=Arithmetic.FLOAT32)
     features, means = integers.stages[0].features(known, base_predictions_a(known), 0, None, None)
-    rows = first.parameters.permute(0, 2, 3, 1).reshape(-1, parameter_count(3, 3))
+    means = means.permute(0, 2, 3, 1).reshape(first.means.shape)
     assert torch.allclose(features / 64, first.features, atol=0.05)
     assert torch.allclose(means / 1024, first.means, atol=0.01)
-    assert torch.allclose(integers.stages[0].parameters(features) / 1024, rows, atol=0.1)
+    assert torch.allclose(integers.stages[0].parameters(features) / 1024, first.parameters, atol=0.1)
 
 
 def test_weights_that_could_round_or_are_damaged_are_refused(network: IntegerNetwork, tmp_path: Path) -> None:
@@ -155,43 +154,23 @@ def test_weights_that_could_round_or_are_damaged_are_refused(network: IntegerNet
     width=st.integers(1, 40),
     grey=st.booleans(),
     lanes=st.integers(1, 3),
-    corrected=st.booleans(),
+    regression=st.booleans(),
     level=st.integers(0, 2),
     seed=st.integers(0, 1000),
 )
 def test_tiles_of_any_shape_come_back_at_any_level(
-    network: IntegerNetwork, height: int, width: int, grey: bool, lanes: int, corrected: bool, level: int, seed: int
+    network: IntegerNetwork, height: int, width: int, grey: bool, lanes: int, regression: bool, level: int, seed: int
 ) -> None:
     generator = np.random.default_rng(seed)
     rgb = generator.integers(0, 1 + generator.integers(1, 256), (height, width, 3)).astype(np.uint8)
     planes = rgb[None, :, :, 0].astype(np.int16) if grey else to_ycocg(rgb)
     with ThreadPoolExecutor(2) as pool:
-        encoded = encode_tile(planes, network, lanes=lanes, corrected=corrected, pool=pool)
-        written = write_corrections(encoded.corrections)
-        corrections = read_corrections(written, list(encoded.corrections))
+        encoded = encode_tile(planes, network, lanes=lanes, regression=regression, pool=pool)
         reached = min(level, level_count(height, width))
         shape = (len(planes), height, width)
-        found = decode_tile(encoded.lanes, corrections, shape, network, level=reached, pool=pool)
+        found = decode_tile(encoded.lanes, shape, network, level=reached, regression=regression, pool=pool)
     assert np.array_equal(found, planes[:, :: 1 << reached, :: 1 << reached])
     assert 8 * sum(map(len, encoded.lanes)) <= encoded.bits + 64 * lanes + 32
-
-
-@settings(max_examples=20)
-@given(
-    hnp.arrays(np.int64, (3, 28), elements=st.integers(-511, 511)),
-    st.lists(st.integers(-511, 511), min_size=3, max_size=3),
-)
-def test_corrections_come_back(rows: NDArray[np.int64], below: list[int]) -> None:
-    lower = np.zeros((3, 3), np.int64)
-    lower[np.tril_indices(3, -1)] = below
-    correction = Correction(filters=rows[:, :27].reshape(3, 3, 3, 3), constants=rows[:, 27], residuals=lower)
-    data = write_corrections({(1, 0): correction})
-    found = read_corrections(data, [(1, 0)])[1, 0]
-    assert np.array_equal(found.filters, correction.filters)
-    assert np.array_equal(found.constants, correction.constants)
-    assert np.array_equal(found.residuals, correction.residuals)
-    with pytest.raises(CorruptFile):
-        read_corrections(data[:-2], [(1, 0)])
 
 
 def test_the_likelihood_is_that_of_the_mixture_and_its_gradient_is_right() -> None:

@@ -1,0 +1,113 @@
+"""Compiled adaptive maps: piecewise linear, increasing functions of a probability that learn while a stage is coded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...entropy.native_compilation import inlined
+from .mixture_kernels import TOTAL, bit_length
+
+__all__ = [
+    "BIN_TABLE_SHIFT",
+    "ENERGY_CONTEXTS",
+    "ENERGY_EDGES",
+    "ENERGY_UNIT",
+    "LARGEST_ENERGY",
+    "MAP_BINS",
+    "OBSERVATION",
+    "SPREAD_CONTEXTS",
+    "bent",
+    "bin_of",
+    "energy_context",
+    "energy_of",
+    "observe",
+    "spread_context",
+]
+
+MAP_BINS = 32
+BIN_TABLE_SHIFT = 12
+"""Bins are looked up by the upper bits of a probability; no bin is narrower than what is cut off."""
+OBSERVATION = 1 << 12
+FIRST_REBUILD = 8
+REBUILD_SHIFT = 4
+
+SPREAD_CONTEXTS = 12
+SPREAD_OFFSET = 17
+ENERGY_UNIT = 8
+"""Energies are errors in eighths of the predicted standard deviation."""
+LARGEST_ENERGY = 63
+ENERGY_EDGES = (11, 14, 18, 24, 32, 42, 56, 74, 97, 128, 169)
+"""Edges of contexts for mean energies in units of 1/64 standard deviation."""
+ENERGY_CONTEXTS = len(ENERGY_EDGES) + 1
+_USUAL_ENERGY = 51
+
+
+@inlined
+def spread_context(variance):  # type: ignore[no-untyped-def]
+    """Two contexts per octave of the standard deviation."""
+    return min(max(bit_length(variance) - SPREAD_OFFSET, 0), SPREAD_CONTEXTS - 1)
+
+
+@inlined
+def energy_of(error, variance, roots):  # type: ignore[no-untyped-def]
+    """Size of an error against the predicted standard deviation, 0 to ``LARGEST_ENERGY``."""
+    ratio = error * error * (ENERGY_UNIT * ENERGY_UNIT) // max(variance, 1)
+    return np.int64(roots[min(ratio, len(roots) - 1)])
+
+
+@inlined
+def energy_context(total, count, contexts):  # type: ignore[no-untyped-def]
+    """Context of the mean of ``count`` energies that sum to ``total``."""
+    mean = 8 * total // count if count > 0 else np.int64(_USUAL_ENERGY)
+    return np.int64(contexts[min(mean, len(contexts) - 1)])
+
+
+@inlined
+def bin_of(probability, edges, bins):  # type: ignore[no-untyped-def]
+    """The bin a probability falls into."""
+    number = np.int64(bins[probability >> BIN_TABLE_SHIFT])
+    if number < MAP_BINS - 1 and probability >= edges[number + 1]:
+        number += 1
+    return number
+
+
+@inlined
+def bent(probability, number, edges, heights, slopes):  # type: ignore[no-untyped-def]
+    """The map's value at a probability in bin ``number``."""
+    return heights[number] + (((probability - edges[number]) * slopes[number]) >> 16)
+
+
+@inlined
+def observe(start, stop, bins, edges, counts, heights, slopes, timer):  # type: ignore[no-untyped-def]
+    """Credit the bins from ``start`` to ``stop`` in proportion to their share; rebuild the map now and then."""
+    first, last = bins
+    if last == first:
+        counts[first] += OBSERVATION
+    else:
+        below = bent(start, first, edges, heights, slopes)
+        above = bent(stop, last, edges, heights, slopes)
+        width = max(above - below, 1)
+        previous = below
+        for number in range(first, last + 1):
+            reached = above if number == last else heights[number + 1]
+            counts[number] += (reached - previous) * OBSERVATION // width
+            previous = reached
+    timer[0] += 1
+    if timer[0] >= timer[1]:
+        timer[1] = timer[0] + max(FIRST_REBUILD, timer[0] >> REBUILD_SHIFT)
+        _rebuild(edges, counts, heights, slopes)
+
+
+@inlined
+def _rebuild(edges, counts, heights, slopes):  # type: ignore[no-untyped-def]
+    total = np.int64(0)
+    for number in range(MAP_BINS):
+        total += counts[number]
+    running = np.int64(0)
+    for number in range(MAP_BINS):
+        heights[number] = (running << 24) // total
+        running += counts[number]
+    heights[MAP_BINS] = TOTAL
+    for number in range(MAP_BINS):
+        rise = heights[number + 1] - heights[number]
+        slopes[number] = (rise << 16) // (edges[number + 1] - edges[number])
