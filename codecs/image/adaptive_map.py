@@ -29,7 +29,7 @@ __all__ = ["MapState", "coding_tables", "new_maps"]
 
 MapState = tuple[NDArray[np.int64], ...]
 
-_PRIOR_OBSERVATIONS = 40
+_PRIOR_OBSERVATIONS = 160
 _OUTERMOST = 6
 
 

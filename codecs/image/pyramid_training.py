@@ -72,6 +72,9 @@ def train_pyramid(
     optimisers = _optimisers(network, settings)
     log = output.with_suffix(".log.jsonl")
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay))
+    shipped = averaged.module
+    if not isinstance(shipped, PyramidNetwork):
+        raise TypeError(f"the averaged model is a {type(shipped).__name__}")
     started = time.monotonic()
     next_checkpoint = settings.checkpoint_seconds
     average, step, elapsed = 0.0, 0, 0.0
@@ -97,7 +100,6 @@ def train_pyramid(
             context.report("train", int(elapsed), int(settings.seconds), unit="s", bits=average)
         if elapsed >= next_checkpoint or elapsed >= settings.seconds:
             next_checkpoint += settings.checkpoint_seconds
-            shipped = averaged.module
             held = _validate(shipped, validation, Arithmetic.FLOAT32)
             held_rounded = _validate(shipped, validation, Arithmetic.ROUNDED)
             _append(

@@ -39,6 +39,8 @@ TARGET_SHIFT = 6
 SUM_BITS = 28
 FADING = 1.0 / 64
 RIDGE_SHIFT = 8
+LASTING_RIDGE = float(1 << 22)
+"""Holds coefficients near 0 until some hundred blocks speak for more."""
 SWEEPS = 2
 NEIGHBOURS = 4
 WINDOW = 9
@@ -132,7 +134,7 @@ def solve(gram, cross, coefficients, scratch):  # type: ignore[no-untyped-def]
             scratch[first, second] = entry
             scratch[second, first] = entry
         trace += np.int64(scratch[first, first])
-    ridge = (trace // count >> RIDGE_SHIFT) + 1
+    ridge = (trace // count >> RIDGE_SHIFT) + np.int64(math.floor(LASTING_RIDGE * factor)) + 1
     for variable in range(variables):
         # residuals of later variables are not known yet: their coefficients stay 0
         free = count - variables + variable

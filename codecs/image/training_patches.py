@@ -96,4 +96,5 @@ class PatchPool:
         shared = self._random.random()
         noise = noise * (1 - shared) + noise.mean(axis=2, keepdims=True) * (shared * 3**0.5)
         noise *= self._random.uniform(0.2, 2.0) * self._random.uniform(0.7, 1.3, 3).astype(np.float32)
-        return np.clip(np.round(pixels + noise), 0, 255).astype(np.uint8)
+        grained: NDArray[np.uint8] = np.clip(np.round(pixels + noise), 0, 255).astype(np.uint8)
+        return grained
