@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, overload
 from .codecs.protocol import Codec, DecodeReport, Selection
 from .codecs.registry import find_codec
 from .codecs.run_context import RunContext
-from .formats.errors import InvalidParameter
+from .formats.errors import InvalidParameter, NumericProfileMismatch, UnsupportedVersion
 from .formats.kinds import memory_sink, open_sink
 from .formats.reader import ContainerReader, ContainerSource
 from .memory import memory_errors
@@ -92,6 +92,18 @@ def open_container(container: ContainerReader) -> Codec[Any]:
     """The codec of an opened container, after checking that it can read this bitstream."""
     codec = find_codec(container.header.codec)
     container.require_bitstream(newest=codec.bitstream_version)
+    checked = getattr(codec, "checks", frozenset())
+    header = container.header
+    if header.profile is not None and "profile" not in checked:
+        raise NumericProfileMismatch(
+            f"the file needs the numeric profile {header.profile!r}, the codec {codec.id} here knows none; "
+            "use the version that wrote the file"
+        )
+    if header.weights and "weights" not in checked:
+        raise UnsupportedVersion(
+            f"the file needs model weights {header.weights[0][:16]}..., the codec {codec.id} here uses none; "
+            "use the version that wrote the file"
+        )
     return codec
 
 

@@ -19,8 +19,8 @@ def open_file(source: ContainerSource, *, device: str = "cpu", context: RunConte
     """Open a codeckit file for random access.
 
     Opening reads the header only. Attributes of the codec's view are available on the reader: ``frames`` for video,
-    ``text`` or ``read`` for bytes, ``layers`` for caches. Readers made from a path or from bytes can be pickled,
-    survive ``fork`` and ``spawn`` (each process opens its own handle), and give the same result every time.
+    ``read`` for bytes, ``pixels`` for images, ``layers`` for caches. Readers made from a path or from bytes can be
+    pickled, survive ``fork`` and ``spawn`` (each process opens its own handle), and give the same result every time.
 
     Raises :class:`CorruptFile` and its kinds, :class:`UnknownCodec`, :class:`InvalidParameter`.
     """

@@ -75,6 +75,8 @@ class Codec(Protocol[P]):
     ``Params`` is a frozen, slotted, keyword-only dataclass, validated in ``__post_init__``, whose fields are the keys
     of ``--set``; ``presets`` maps names to field values and has the entry ``default_preset``.
     ``chunk_types`` are the critical chunk types its files may hold; ``axes`` what a selection may name.
+    Optional: ``checks``, a frozenset that holds ``profile`` or ``weights`` where the codec itself compares that field
+    of the header with what it has; a file that needs one the codec does not check is refused for it.
     Importing the class must not import torch, numba or PyAV, so that listing and describing files stays instant.
     """
 

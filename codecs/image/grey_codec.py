@@ -67,6 +67,7 @@ class PcGreyCodec:
     default_preset: ClassVar[str] = "digits"
     chunk_types: ClassVar[frozenset[str]] = frozenset({"LANE", "NAME"})
     axes: ClassVar[frozenset[str]] = frozenset()
+    checks: ClassVar[frozenset[str]] = frozenset({"profile", "weights"})
 
     def encode(
         self, source: ImageSource, sink: ContainerWriter, params: GreyParameters, *, context: RunContext

@@ -103,6 +103,7 @@ class PcCodec:
     default_preset: ClassVar[str] = "balanced"
     chunk_types: ClassVar[frozenset[str]] = frozenset({"TILE", "META", "FILE"})
     axes: ClassVar[frozenset[str]] = frozenset()
+    checks: ClassVar[frozenset[str]] = frozenset({"profile"})
 
     def encode(
         self, source: ImageSource, sink: ContainerWriter, params: PhotoParameters, *, context: RunContext

@@ -72,6 +72,7 @@ class KVCodec:
     default_preset: ClassVar[str] = "balanced"
     chunk_types: ClassVar[frozenset[str]] = frozenset({"MODL", "WGTS", "KVLB"})
     axes: ClassVar[frozenset[str]] = frozenset({"layers", "tokens"})
+    checks: ClassVar[frozenset[str]] = frozenset({"weights"})
 
     def encode(
         self, source: TensorSource, sink: ContainerWriter, params: KVParams, *, context: RunContext

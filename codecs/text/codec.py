@@ -66,6 +66,7 @@ class TextCodec:
     default_preset: ClassVar[str] = "balanced"
     chunk_types: ClassVar[frozenset[str]] = frozenset({_BLOCK_TYPE})
     axes: ClassVar[frozenset[str]] = frozenset({"range"})
+    checks: ClassVar[frozenset[str]] = frozenset({"profile", "weights"})
 
     def encode(
         self, source: ByteSource, sink: ContainerWriter, params: TextParams, *, context: RunContext

@@ -133,6 +133,25 @@ def test_a_newer_bitstream_is_refused(tmp_path: Path, reverse_codec: str):
         _ = codeckit.open(stream.getvalue()).block_count
 
 
+@pytest.mark.parametrize(
+    ("needs", "error"),
+    [
+        ({"profile": "dense-9"}, codeckit.NumericProfileMismatch),
+        ({"weights": ("0" * 64,)}, codeckit.UnsupportedVersion),
+    ],
+)
+def test_a_file_that_needs_what_the_codec_does_not_check_is_refused(reverse_codec: str, needs, error):
+    from codeckit.formats.header import Header
+    from codeckit.formats.writer import ContainerWriter
+
+    stream = io.BytesIO()
+    writer = ContainerWriter(stream)
+    writer.write_header(Header(codec=reverse_codec, bitstream=1, parameters={"block_bytes": 1}, **needs))
+    writer.finish()
+    with pytest.raises(error, match="version that wrote"):
+        codeckit.decode(stream.getvalue())
+
+
 def test_verification_on_encode_catches_a_codec_that_loses_data(tmp_path: Path, reverse_codec: str, monkeypatch):
     import reverse_codec as module
 

@@ -46,6 +46,7 @@ class WindowsCodec:
     default_preset: ClassVar[str] = "windows"
     chunk_types: ClassVar[frozenset[str]] = frozenset({_BLOCK_TYPE})
     axes: ClassVar[frozenset[str]] = frozenset({"range"})
+    checks: ClassVar[frozenset[str]] = frozenset({"profile", "weights"})
 
     def encode(
         self, source: ByteSource, sink: ContainerWriter, params: WindowsParams, *, context: RunContext
