@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from ....entropy.native_compilation import compiled, inlined
 
-__all__ = ["RESET", "ContextCounts", "CountSettings", "count_contexts"]
+__all__ = ["RESET", "UNIT", "ContextCounts", "CountSettings", "count_contexts"]
 
 RESET = 256
 """The symbol before the first byte of a window: contexts that reach back to it know that the model was reset there."""
+
+UNIT = 64
+"""The count of a context's first occurrence in a document; later ones count less."""
 
 _EMPTY = -1
 
@@ -26,8 +29,8 @@ _EMPTY = -1
 class ContextCounts:
     """Contexts as a tree: ``parents`` is the context without its earliest symbol, ``symbols`` that symbol.
 
-    Context 0 is empty. The bytes that follow context c are ``successors[starts[c] : starts[c + 1]]``, each seen
-    ``counts`` times, sorted by byte.
+    Context 0 is empty. The bytes that follow context c are ``successors[starts[c] : starts[c + 1]]``, sorted; they
+    were seen ``counts`` times, in units of 1/64, in ``documents`` documents (at most 255).
     """
 
     parents: NDArray[np.int32]
@@ -35,21 +38,24 @@ class ContextCounts:
     starts: NDArray[np.int64]
     successors: NDArray[np.uint8]
     counts: NDArray[np.int32]
+    documents: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountSettings:
-    """Which contexts are counted.
+    """Which contexts are counted, and how.
 
     Contexts of up to ``longest`` bytes that occur at least ``least`` times, in at least ``least_documents`` documents;
-    contexts that reach back to a reset from ``least_after_reset`` occurrences. ``table_bits`` is log2 of the number of
-    slots of the hash table, 16 bytes each.
+    contexts that reach back to a reset from a count of ``least_after_reset``. The r-th occurrence of a context within
+    one document counts r ** -``damping``: the words of one book should not speak for others. ``table_bits`` is log2 of
+    the number of slots of the hash table, 16 bytes each.
     """
 
     longest: int = 12
     least: int = 8
     least_documents: int = 3
-    least_after_reset: int = 16
+    least_after_reset: int = 4
+    damping: float = 0.3
     table_bits: int = 26
 
 
@@ -65,28 +71,31 @@ def count_contexts(
     ``since_reset`` says for the place before each byte how many bytes of its window went before (at most 127), plus
     128 where a window begins; such a place is also the end of the window before it, whose length the lower bits give.
     """
-    parents, symbols, keys, counts = [np.array([-1], np.int32)], [np.array([-1], np.int16)], [], []
+    parents, symbols, keys, counts, spread = [np.array([-1], np.int32)], [np.array([-1], np.int16)], [], [], []
     ids = np.zeros(len(text), np.int32)
     first, made = 0, 1
     table = _Table(1 << settings.table_bits)
+    ranks = np.maximum(1, np.round(UNIT * np.arange(1, 4097) ** -settings.damping)).astype(np.int32)
     for order in range(settings.longest + 1):
         contexts = made - first
-        _count_successors(text, document_starts, ids, _NEVER, -1, *table.cleared())
+        _count_successors(text, document_starts, ids, _NEVER, -1, ranks, contexts, *table.cleared())
         # what follows a context in one document only is that document's own
-        found, seen = table.entries(1, 2 if order > 2 and len(document_starts) > 2 else 1)
+        found, seen, documents = table.entries(1, 2 if order > 2 and len(document_starts) > 2 else 1)
         keys.append((found >> 8) + first << 8 | found & 255)
         counts.append(seen)
+        spread.append(documents)
         if since_reset is not None:
-            _count_successors(text, document_starts, ids, since_reset, order, *table.cleared())
-            found, seen = table.entries(1, 1)
+            _count_successors(text, document_starts, ids, since_reset, order, ranks, contexts, *table.cleared())
+            found, seen, documents = table.entries(1, 1)
             owners, number = np.unique(found >> 8, return_inverse=True)
-            kept = np.bincount(number, weights=seen, minlength=len(owners)) >= settings.least_after_reset
+            kept = np.bincount(number, weights=seen, minlength=len(owners)) >= settings.least_after_reset * UNIT
             renumbered = np.cumsum(kept) - 1
             chosen = kept[number]
             parents.append((owners[kept] + first).astype(np.int32))
             symbols.append(np.full(int(kept.sum()), RESET, np.int16))
             keys.append((renumbered[number[chosen]] + made) << 8 | found[chosen] & 255)
             counts.append(seen[chosen])
+            spread.append(documents[chosen])
             made += int(kept.sum())
         report(f"order {order}: {contexts:,} contexts, {made:,} in all")
         if order == settings.longest:
@@ -97,7 +106,7 @@ def count_contexts(
         parents.append(((found >> 8) + first).astype(np.int32))
         symbols.append((found & 255).astype(np.int16))
         first, made = made, made + len(found)
-    return _joined(parents, symbols, keys, counts)
+    return _joined(parents, symbols, keys, counts, spread)
 
 
 class _Table:
@@ -123,11 +132,11 @@ class _Table:
         used = np.flatnonzero((self.counts >= least) & (self.documents >= least_documents))
         keys = self.keys[used]
         order = np.argsort(keys)
-        return keys[order], self.counts[used][order]
+        return keys[order], self.counts[used][order], np.minimum(self.documents[used][order], 255).astype(np.uint8)
 
     def renumber(self, least: int, least_documents: int) -> NDArray[np.int64]:
         """Replace counts by the number, in the order of keys, of what occurs often enough, -1 for others."""
-        keys, _ = self.entries(least, least_documents)
+        keys, _, _ = self.entries(least, least_documents)
         used = np.flatnonzero(self.counts > 0)
         number = np.searchsorted(keys, self.keys[used])
         number[(self.counts[used] < least) | (self.documents[used] < least_documents)] = -1
@@ -143,6 +152,7 @@ def _joined(
     symbols: list[NDArray[np.int16]],
     keys: list[NDArray[np.int64]],
     counts: list[NDArray[np.int32]],
+    spread: list[NDArray[np.uint8]],
 ) -> ContextCounts:
     all_keys, all_counts = np.concatenate(keys), np.concatenate(counts)
     order = np.argsort(all_keys, kind="stable")
@@ -150,7 +160,9 @@ def _joined(
     contexts = sum(len(item) for item in parents)
     starts = np.searchsorted(all_keys, np.arange(contexts + 1, dtype=np.int64) << 8)
     successors = (all_keys & 255).astype(np.uint8)
-    return ContextCounts(np.concatenate(parents), np.concatenate(symbols), starts, successors, all_counts)
+    return ContextCounts(
+        np.concatenate(parents), np.concatenate(symbols), starts, successors, all_counts, np.concatenate(spread)[order]
+    )
 
 
 @inlined
@@ -163,10 +175,10 @@ def _slot(keys, key):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _add(keys, counts, last, documents, key, document):  # type: ignore[no-untyped-def]
+def _add(keys, counts, last, documents, key, document, weight):  # type: ignore[no-untyped-def]
     slot = _slot(keys, key)
     keys[slot] = key
-    counts[slot] += 1
+    counts[slot] += weight
     if last[slot] != document + 1:
         last[slot] = document + 1
         documents[slot] += 1
@@ -174,9 +186,11 @@ def _add(keys, counts, last, documents, key, document):  # type: ignore[no-untyp
 
 @compiled
 def _count_successors(  # type: ignore[no-untyped-def]
-    text, document_starts, ids, since_reset, order, keys, counts, last, documents
+    text, document_starts, ids, since_reset, order, ranks, contexts, keys, counts, last, documents
 ):
     """Count (context, next byte); ``order`` >= 0 counts only places that many bytes after a reset."""
+    seen = np.zeros(contexts, np.int32)  # occurrences of each context within the document
+    within = np.full(contexts, -1, np.int32)
     for document in range(len(document_starts) - 1):
         for i in range(document_starts[document], document_starts[document + 1]):
             if ids[i] < 0:
@@ -186,7 +200,13 @@ def _count_successors(  # type: ignore[no-untyped-def]
                     continue
             elif order > 0 and since_reset[i] & 127 != order:
                 continue
-            _add(keys, counts, last, documents, np.int64(ids[i]) << 8 | np.int64(text[i]), document)
+            context = ids[i]
+            if within[context] != document:
+                within[context] = document
+                seen[context] = 0
+            weight = ranks[min(seen[context], len(ranks) - 1)]
+            seen[context] += 1
+            _add(keys, counts, last, documents, np.int64(context) << 8 | np.int64(text[i]), document, weight)
 
 
 @compiled
@@ -197,7 +217,7 @@ def _count_extensions(  # type: ignore[no-untyped-def]
         for i in range(document_starts[document] + order + 1, document_starts[document + 1]):
             if ids[i] >= 0:
                 key = np.int64(ids[i]) << 8 | np.int64(text[i - order - 1])
-                _add(keys, counts, last, documents, key, document)
+                _add(keys, counts, last, documents, key, document, 1)
 
 
 @compiled

@@ -126,15 +126,17 @@ def predict(model, data, start, position, after_reset, shares, frequency):  # ty
             shares[model.entry_byte[e]] += rest * np.uint64(model.entry_weight[e]) >> np.uint64(16)
         rest = rest * np.uint64(model.escape[context]) >> np.uint64(16)
     total = np.int64(0)
-    best = 0
+    most = np.int64(0)
     for y in range(256):
         share = shares[y] + (rest * np.uint64(model.root[y]) >> np.uint64(16))
         value = np.int64(1) + np.int64(share * np.uint64(65536 - 256) >> np.uint64(32))
         frequency[y] = value
         total += value
-        if value > frequency[best]:
-            best = y
-    frequency[best] += 65536 - total
+        most = max(most, value)
+    for y in range(256):
+        if frequency[y] == most:
+            frequency[y] += 65536 - total
+            break
 
 
 def frequencies(model: ContextModel, window: bytes, *, after_reset: bool = True) -> NDArray[np.int64]:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....entropy.native_compilation import compiled, inlined
-from .context_counts import ContextCounts
+from .context_counts import UNIT, ContextCounts
 
-__all__ = ["PrunedContexts", "prune_contexts", "weight_levels"]
+__all__ = ["PruneSettings", "PrunedContexts", "prune_contexts", "weight_levels"]
 
 _LEVELS = 64
 
@@ -43,12 +43,24 @@ def weight_levels() -> NDArray[np.uint32]:
     return weights
 
 
-def prune_contexts(counts: ContextCounts, *, least_bits: float, node_bits: float, discount: float) -> PrunedContexts:
-    """Keep a byte of a context where that saves ``least_bits`` on the counted text.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneSettings:
+    """What is worth keeping.
 
-    A context none of whose descendants is kept must save ``node_bits`` more. ``discount`` is taken off every count
-    and given to the shorter context's prediction (absolute discounting, Ney et al. 1994).
+    A byte of a context is kept where that saves ``least_bits`` on the counted text; a context none of whose descendants
+    is kept must save ``node_bits`` in all. ``discount`` is taken off every count and given to the shorter context's
+    prediction (absolute discounting, Ney et al. 1994), and so is ``document_share`` of what the average document added
+    to the count: what would be missing if one document had not been read.
     """
+
+    least_bits: float = 4.0
+    node_bits: float = 6.0
+    discount: float = 0.5
+    document_share: float = 1.0
+
+
+def prune_contexts(counts: ContextCounts, settings: PruneSettings) -> PrunedContexts:
+    """The contexts and bytes worth keeping, with rounded weights."""
     levels = weight_levels()
     root_counts = np.zeros(256, np.int64)
     first, last = counts.starts[0], counts.starts[1]
@@ -64,11 +76,13 @@ def prune_contexts(counts: ContextCounts, *, least_bits: float, node_bits: float
         counts.starts,
         counts.successors,
         counts.counts,
+        counts.documents,
+        settings.document_share,
         root / 65536.0,
         levels / 65536.0,
-        least_bits,
-        node_bits,
-        discount,
+        settings.least_bits * UNIT,
+        settings.node_bits * UNIT,
+        settings.discount * UNIT,
         kept,
     )
     return _compacted(counts, kept, root)
@@ -97,7 +111,7 @@ def _level_of(weight, levels):  # type: ignore[no-untyped-def]
 
 @compiled
 def _prune_node(  # type: ignore[no-untyped-def]
-    first, last, successors, counts, parent, levels, least_bits, discount, kept, prediction
+    first, last, successors, counts, documents, share, parent, levels, least_bits, discount, kept, prediction
 ):
     """Choose the entries of one context and set its ``prediction``; return the bits saved."""
     total = 0.0
@@ -105,12 +119,12 @@ def _prune_node(  # type: ignore[no-untyped-def]
         total += counts[k]
     released = 0.0
     for k in range(first, last):
-        released += min(discount, np.float64(counts[k]))
+        released += min(discount + share * counts[k] / documents[k], np.float64(counts[k]))
     kept_mass = 0.0
     kept_parent = 0.0
     for k in range(first, last):
         y = successors[k]
-        p = (max(0.0, counts[k] - discount) + released * parent[y]) / total
+        p = (max(0.0, counts[k] - discount - share * counts[k] / documents[k]) + released * parent[y]) / total
         if p > parent[y] and p * total * np.log2(p / parent[y]) >= least_bits and p > levels[0]:
             kept[k] = 1
             kept_mass += p
@@ -122,7 +136,7 @@ def _prune_node(  # type: ignore[no-untyped-def]
     for k in range(first, last):
         if kept[k]:
             y = successors[k]
-            p = (max(0.0, counts[k] - discount) + released * parent[y]) / total
+            p = (max(0.0, counts[k] - discount - share * counts[k] / documents[k]) + released * parent[y]) / total
             weight = p - rest * parent[y]
             if weight < 0.7 * levels[0]:
                 kept[k] = 0
@@ -145,7 +159,19 @@ def _prune_node(  # type: ignore[no-untyped-def]
 
 @compiled
 def _prune(  # type: ignore[no-untyped-def]
-    children, child_starts, starts, successors, counts, root, levels, least_bits, node_bits, discount, kept
+    children,
+    child_starts,
+    starts,
+    successors,
+    counts,
+    documents,
+    share,
+    root,
+    levels,
+    least_bits,
+    node_bits,
+    discount,
+    kept,
 ):
     deepest = 64
     predictions = np.zeros((deepest, 256))
@@ -171,6 +197,8 @@ def _prune(  # type: ignore[no-untyped-def]
                 last,
                 successors,
                 counts,
+                documents,
+                share,
                 predictions[depth - 1],
                 levels,
                 least_bits,

@@ -37,20 +37,23 @@ def allocate(frequency, units, everyone, points):  # type: ignore[no-untyped-def
     """
     if units >= SCARCE:
         total = 0
-        before = 0
         for y in range(256):
             total += frequency[y]
-            upto = units * total >> 16
-            points[y] = upto - before
-            before = upto
+            points[y] = total
+        for y in range(256):
+            points[y] = units * points[y] >> 16
+        for y in range(255, 0, -1):
+            points[y] -= points[y - 1]
         return
     floor = 1 if everyone else 0
     most = 1
     for y in range(256):
         if frequency[y] > most:
             most = frequency[y]
-    low = 0  # always too few or enough
-    high = ((units + 1) << _DIVISOR_BITS) // most + 1  # always too many
+    # Each share is rounded down by less than 3/4 and up by at most 1/4, which bounds the multiplier from both sides.
+    shared = units - 256 * floor
+    low = max(0, (shared - 64) << (_DIVISOR_BITS - 16))
+    high = min(((shared + 1) << _DIVISOR_BITS) // most, (shared + 192) << (_DIVISOR_BITS - 16)) + 1
     while high - low > 1:
         middle = (low + high) >> 1
         if _quotas(frequency, middle, floor, points) <= units:

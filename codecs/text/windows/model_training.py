@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .context_counts import CountSettings, count_contexts
 from .context_model import ContextModel, context_model
-from .context_pruning import PrunedContexts, prune_contexts, weight_levels
+from .context_pruning import PrunedContexts, PruneSettings, prune_contexts, weight_levels
 from .string_trie import build_trie, parse_longest
 from .strings import string_table
 from .window_dictionary import window_dictionary
@@ -22,16 +22,14 @@ __all__ = ["ModelSettings", "assembled", "places_in_windows", "train_model"]
 class ModelSettings:
     """How the byte model is trained.
 
-    ``counting`` for the final counts; ``first_longest`` and ``first_least`` for those of the first model, which only
-    cuts the text into windows. ``least_bits``, ``node_bits`` and ``discount``: see :func:`.prune_contexts`.
+    ``counting`` and ``pruning`` make the final model; ``first_longest`` and ``first_least`` are the ``longest`` and
+    ``least`` of the first model, which only cuts the text into windows.
     """
 
     counting: CountSettings = field(default_factory=CountSettings)
+    pruning: PruneSettings = field(default_factory=PruneSettings)
     first_longest: int = 7
     first_least: int = 64
-    least_bits: float = 8.0
-    node_bits: float = 12.0
-    discount: float = 0.75
 
 
 def train_model(
@@ -62,9 +60,7 @@ def _pruned(
     report: Callable[[str], None],
 ) -> PrunedContexts:
     counts = count_contexts(text, starts, since_reset, counting, report)
-    pruned = prune_contexts(
-        counts, least_bits=settings.least_bits, node_bits=settings.node_bits, discount=settings.discount
-    )
+    pruned = prune_contexts(counts, settings.pruning)
     report(f"kept {len(pruned.child_counts):,} contexts with {len(pruned.entry_bytes):,} weighted bytes")
     return pruned
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ....formats.atomic_file import AtomicFile
 from ....formats.errors import InvalidParameter
@@ -49,20 +50,28 @@ def train(data: Sequence[Path], output: Path, settings: Mapping[str, str], conte
 
 def _train_model(data: Sequence[Path], settings: Mapping[str, str], report: Callable[[str], None]) -> bytes:
     from .context_counts import CountSettings
-    from .context_pruning import weight_levels
+    from .context_pruning import PruneSettings, weight_levels
     from .documents import training_documents
     from .model_file import model_bytes
     from .model_training import ModelSettings, train_model
 
-    names = {field.name for field in dataclasses.fields(CountSettings)}
-    counting = make_parameters(CountSettings, {"": {}}, "", {k: v for k, v in settings.items() if k in names})
-    rest = {k: v for k, v in settings.items() if k not in names}
-    chosen = dataclasses.replace(make_parameters(ModelSettings, {"": {}}, "", rest), counting=counting)
+    counting = _settings_of(CountSettings, settings)
+    pruning = _settings_of(PruneSettings, settings)
+    rest = {key: value for key, value in settings.items() if key not in _names(CountSettings, PruneSettings)}
+    chosen = dataclasses.replace(make_parameters(ModelSettings, {"": {}}, "", rest), counting=counting, pruning=pruning)
     documents = training_documents(data)
     report(f"{len(documents)} documents, {sum(map(len, documents)):,} bytes")
     pruned = train_model(documents, chosen, report)
     metadata = {"trained_on": ", ".join(path.name for path in data)}
     return model_bytes(pruned, weight_levels(), metadata)
+
+
+def _names(*kinds: type[Any]) -> set[str]:
+    return {field.name for kind in kinds for field in dataclasses.fields(kind)}
+
+
+def _settings_of(kind: type[Any], settings: Mapping[str, str]) -> Any:
+    return make_parameters(kind, {"": {}}, "", {k: v for k, v in settings.items() if k in _names(kind)})
 
 
 def _list_windows(data: Sequence[Path], settings: Mapping[str, str], report: Callable[[str], None]) -> bytes:

@@ -16,7 +16,7 @@ from ....formats.errors import CorruptFile
 from .context_model import ContextModel, predict
 from .interval import SCARCE, allocate, renormalised
 
-__all__ = ["WINDOW_BITS", "WindowRule", "decode_windows", "encode_windows", "information_bits"]
+__all__ = ["WINDOW_BITS", "WindowRule", "cut_into_windows", "decode_windows", "encode_windows", "information_bits"]
 
 WINDOW_BITS = (16, 24, 32, 64, 128)
 
@@ -49,8 +49,11 @@ def _shifted(units, exponent):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _encode(model, data, bits, reset_every, delayed, high, low):  # type: ignore[no-untyped-def]
-    """Fill ``high`` and ``low`` with the halves of each window's number; return the number of windows."""
+def _encode(model, data, bits, reset_every, delayed, high, low, ends):  # type: ignore[no-untyped-def]
+    """Fill ``high`` and ``low`` with the halves of each window's number, ``ends`` with where in ``data`` it ends.
+
+    Return the number of windows.
+    """
     shares = np.empty(256, np.uint64)
     frequency = np.empty(256, np.int64)
     points = np.empty(256, np.int64)
@@ -88,6 +91,7 @@ def _encode(model, data, bits, reset_every, delayed, high, low):  # type: ignore
             i += 1
         high[windows] = top
         low[windows] = bottom
+        ends[windows] = i
         windows += 1
     return windows
 
@@ -180,11 +184,19 @@ def _information(model, data, ends, reset_every):  # type: ignore[no-untyped-def
 
 def encode_windows(data: NDArray[np.uint8], model: ContextModel, rule: WindowRule) -> NDArray[np.uint8]:
     """The windows of ``data`` as bytes [windows, bits / 8], the most significant first."""
+    return cut_into_windows(data, model, rule)[0]
+
+
+def cut_into_windows(
+    data: NDArray[np.uint8], model: ContextModel, rule: WindowRule
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The windows of ``data`` as by :func:`encode_windows`, and where in ``data`` each ends [windows]."""
     high = np.empty(len(data), np.uint64)
     low = np.empty(len(data), np.uint64)
-    count = int(_encode(model, data, rule.bits, rule.reset_every, rule.delayed, high, low))
+    ends = np.empty(len(data), np.int64)
+    count = int(_encode(model, data, rule.bits, rule.reset_every, rule.delayed, high, low, ends))
     pairs = np.stack([high[:count], low[:count]], axis=1).astype(">u8").view(np.uint8).reshape(count, 16)
-    return np.ascontiguousarray(pairs[:, 16 - rule.bits // 8 :])
+    return np.ascontiguousarray(pairs[:, 16 - rule.bits // 8 :]), ends[:count]
 
 
 def decode_windows(
