@@ -58,7 +58,7 @@ def train_and_judge(
             logits = model(rows[:, :-1])
         loss = F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -88,7 +88,8 @@ def _bits_per_token(model: Any, sequences: Any, batch: int) -> float:
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = model(rows[:, :-1])
             total += float(F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten(), reduction="sum"))
-    return total / float(np.log(2)) / (len(sequences) * (sequences.shape[1] - 1))
+    tokens = len(sequences) * (sequences.shape[1] - 1)
+    return float(total / np.log(2) / tokens)
 
 
 def _transformer(vocabulary: int, settings: LanguageModelSettings) -> Any:

@@ -125,14 +125,17 @@ class _Table:
         self.documents.fill(0)
         return self.keys, self.counts, self.last, self.documents
 
-    def entries(self, least: int, least_documents: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """The keys that occur often enough, sorted, and their counts."""
+    def entries(
+        self, least: int, least_documents: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
+        """The keys that occur often enough, sorted, with their counts and numbers of documents (at most 255)."""
         if np.count_nonzero(self.counts) > 0.8 * len(self.counts):
             raise ValueError("the hash table of the counts is too small; raise table_bits")
         used = np.flatnonzero((self.counts >= least) & (self.documents >= least_documents))
         keys = self.keys[used]
         order = np.argsort(keys)
-        return keys[order], self.counts[used][order], np.minimum(self.documents[used][order], 255).astype(np.uint8)
+        documents: NDArray[np.uint8] = np.minimum(self.documents[used][order], 255).astype(np.uint8)
+        return keys[order], self.counts[used][order], documents
 
     def renumber(self, least: int, least_documents: int) -> NDArray[np.int64]:
         """Replace counts by the number, in the order of keys, of what occurs often enough, -1 for others."""
