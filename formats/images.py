@@ -24,7 +24,8 @@ from .image_sinks import (
     sink_for_path,
 )
 from .image_stacks import ImageStack, is_stack_path, read_stack, stack_of_array
-from .pictures import CHANNELS_OF_MODE, Picture, check_size, decoded, npy_bytes, opened
+from .picture_modes import CHANNELS_OF_MODE
+from .pictures import Picture, check_size, decoded, npy_bytes, opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import CorruptFile, InvalidParameter, TruncatedFile, UnsupportedInput
+from .picture_modes import CHANNELS_OF_MODE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from .limits import Limits
 
 __all__ = [
-    "CHANNELS_OF_MODE",
     "LOSSLESS_FORMATS",
     "METADATA_KEYS",
     "Picture",
@@ -34,7 +34,6 @@ __all__ = [
     "opened",
 ]
 
-CHANNELS_OF_MODE = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 _MODE_OF_CHANNELS = {count: mode for mode, count in CHANNELS_OF_MODE.items()}
 
 METADATA_KEYS = ("icc", "exif", "xmp", "resolution", "transparency")

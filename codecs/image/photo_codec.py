@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...formats.errors import CorruptFile, InvalidParameter
 from ...formats.header import Header
-from ...formats.pictures import CHANNELS_OF_MODE
+from ...formats.picture_modes import CHANNELS_OF_MODE
 from ..protocol import Figure
 
 if TYPE_CHECKING:
