@@ -50,14 +50,14 @@ def fill_contexts(level, data, i, reg, follow1, follow2, out):  # type: ignore[n
     c1 = a & 0xFF
     c2 = (a >> 8) & 0xFF
     word = reg[_R.word]
-    out[0] = fold(1, c1)
-    out[1] = fold(2, a & 0xFFFF)
-    out[2] = fold(3, a & 0xFFFFFF)
-    out[3] = fold(4, a & 0xFFFFFFFF)
-    out[4] = fold(5, a & 0xFFFFFFFFFFFF)
-    out[5] = fold(fold(6, word), c1)
+    out[0] = fold(2, a & 0xFFFF)
+    out[1] = fold(3, a & 0xFFFFFF)
+    out[2] = fold(4, a & 0xFFFFFFFF)
+    out[3] = fold(fold(6, word), c1)
     if level < 2:
         return
+    out[4] = fold(5, a & 0xFFFFFFFFFFFF)
+    out[5] = fold(1, c1)
     word1 = reg[_R.word1]
     out[6] = fold(7, a & 0xFFFFFFFFFF)
     out[7] = fold(8, a)

@@ -33,7 +33,7 @@ HISTORY_CELLS = 512
 RUN_CELLS = 64
 MATCH_CELLS = 256
 MEMORY_LEVELS = 33
-BIAS_INPUTS = 8
+BIAS_INPUTS = 6
 _APM_CELLS = 33
 _NEW_NODE = 0x80000100
 
@@ -157,7 +157,8 @@ def allocate_state(preset: Preset, memory_orders: int, size: int) -> ModelState:
     final_weights = np.full((256 + 2048) * 8, 65536 // len(rows), np.int32)
 
     curve = tables.squash[np.clip((np.arange(_APM_CELLS) - 16) * 128, -2047, 2047) + 2048]
-    apm = np.tile(np.clip(curve, 16, 65520).astype(np.uint16), 65536)
+    curve = np.clip(curve, 16, 65520).astype(np.uint16)
+    hashed = np.tile(curve, 1 << preset.apm_bits)
     return ModelState(
         slots=slots,
         history_maps=history_maps,
@@ -166,9 +167,9 @@ def allocate_state(preset: Preset, memory_orders: int, size: int) -> ModelState:
         memory_maps=memory_maps,
         weights=weights,
         final_weights=final_weights,
-        apm_order1=apm.copy(),
-        apm_order2=apm.copy(),
-        apm_order3=apm if preset.level >= 3 else apm[:_APM_CELLS].copy(),
+        apm_order1=np.tile(curve, 65536),
+        apm_order2=hashed,
+        apm_order3=hashed.copy() if preset.level >= 3 else curve.copy(),
         match_heads=np.zeros(max(1, preset.matches) << preset.match_bits, np.int32),
         follow1=np.zeros(256, np.int64),
         follow2=np.zeros(65536, np.int64),

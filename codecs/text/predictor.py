@@ -36,7 +36,7 @@ def _learn(cells, index, bit, limit, slower, reciprocal):  # type: ignore[no-unt
     cell = np.int64(cells[index])
     count = cell & 1023
     p = cell >> 10
-    p += ((4194303 * bit - p) * reciprocal[count + slower]) >> 16
+    p += ((4194303 * bit - p) * np.int64(reciprocal[count + slower])) >> 16
     if count < limit:
         count += 1
     cells[index] = p << 10 | count
@@ -81,6 +81,7 @@ def code_block(direction, data, n, coded, shape, tables, state, memory, register
     apm3 = state.apm_order3
     heads = state.match_heads
     reg = registers
+    apm_mask = len(apm2) // 33 - 1
     last_line = len(slots) // 16 - 1
     head_mask = len(heads) // max(1, matches) - 1
     memory_lines = len(memory) // 16
@@ -161,6 +162,18 @@ def code_block(direction, data, n, coded, shape, tables, state, memory, register
                         run_cell[j] = j * RUN_CELLS + min(run, 31) * 2
                 for k in range(orders):
                     recall_levels(memory, memory_lines, memory_hash[k], memory_at[k], memory_level, k * 16)
+            # Rows of the final probability maps are far apart: asked for now, there when the mixer is done.
+            a1 = (partial | c1 << 8) * 33
+            a2 = (fold(apm_hash2, partial) >> 24 & apm_mask) * 33
+            a3 = np.int64(0)
+            prefetch(apm1, a1)
+            prefetch(apm1, a1 + 32)
+            prefetch(apm2, a2)
+            prefetch(apm2, a2 + 32)
+            if level >= 3:
+                a3 = (fold(apm_hash3, partial) >> 24 & apm_mask) * 33
+                prefetch(apm3, a3)
+                prefetch(apm3, a3 + 32)
             node = partial if bit < 4 else (1 << (bit - 4)) | (partial & ((1 << (bit - 4)) - 1))
             seen = np.int64(0)
             for j in range(contexts):
@@ -169,7 +182,7 @@ def code_block(direction, data, n, coded, shape, tables, state, memory, register
                 value = np.int64(slots[at])
                 count = value & 255
                 past = (value >> 8) & 255
-                direct = stretch[value >> 20]
+                direct = np.int64(stretch[value >> 20])
                 cell = past
                 if count > 7:
                     cell = 256 + (((direct + 2048) >> 7) << 3) + (past & 7)
@@ -191,7 +204,7 @@ def code_block(direction, data, n, coded, shape, tables, state, memory, register
                 if per == 4:
                     x[k + 3] = 0
                     if run_byte[j] >> (8 - bit) == partial:
-                        s = stretch[np.int64(run_maps[run_cell[j] + (bit >> 2)]) >> 20]
+                        s = np.int64(stretch[np.int64(run_maps[run_cell[j] + (bit >> 2)]) >> 20])
                         x[k + 3] = s if run_byte[j] >> (7 - bit) & 1 else -s
             longest = np.int64(0)
             expected = np.int64(0)
@@ -204,7 +217,7 @@ def code_block(direction, data, n, coded, shape, tables, state, memory, register
                     cell = m * MATCH_CELLS + length_bucket(match_length[m]) * 4 + (bit >> 1)
                     match_cell[m] = cell
                     p = np.int64(match_maps[cell]) >> 20
-                    s = stretch[p]
+                    s = np.int64(stretch[p])
                     t = (p - 2048) >> 2
                     if match_byte[m] >> (7 - bit) & 1:
                         x[k] = s
@@ -265,13 +278,12 @@ def code_block(direction, data, n, coded, shape, tables, state, memory, register
             mixed = np.int64(squash[s + 2048])
             cell = (s + 2048) >> 7
             part = (s + 2048) & 127
-            a1 = (partial | c1 << 8) * 33 + cell
-            a2 = (fold(apm_hash2, partial) >> 24 & 0xFFFF) * 33 + cell
+            a1 += cell
+            a2 += cell
             r1 = _refine(apm1, a1, part)
             r2 = _refine(apm2, a2, part)
-            a3 = np.int64(0)
             if level >= 3:
-                a3 = (fold(apm_hash3, partial) >> 24 & 0xFFFF) * 33 + cell
+                a3 += cell
                 r3 = _refine(apm3, a3, part)
                 p = (2 * mixed + 2 * r1 + 2 * r2 + 2 * r3 + 4) >> 3
             else:
@@ -300,13 +312,13 @@ def code_block(direction, data, n, coded, shape, tables, state, memory, register
 
             target = y << 16
             if sets > 1:
-                e0 = ((target - squash[s0 + 2048]) * 5) >> 6
-                e1 = ((target - squash[s1 + 2048]) * 5) >> 6
+                e0 = ((target - np.int64(squash[s0 + 2048])) * 5) >> 6
+                e1 = ((target - np.int64(squash[s1 + 2048])) * 5) >> 6
                 for m in range(sets):
                     final_weights[f0 + m] += (votes[m] * e0 + 8192) >> 14
                     final_weights[f1 + m] += (votes[m] * e1 + 8192) >> 14
             for m in range(sets):
-                error = (target - squash[votes[m] + 2048]) * rate >> 10
+                error = (target - np.int64(squash[votes[m] + 2048])) * rate >> 10
                 train(weights, rows[m], x, inputs, error)
             near = part >> 6
             _nudge(apm1, a1 + near, y, 6)
@@ -326,7 +338,7 @@ def code_block(direction, data, n, coded, shape, tables, state, memory, register
                 count = value & 255
                 past = (value >> 8) & 255
                 p = value >> 16
-                p += ((65535 * y - p) * reciprocal[count]) >> 16
+                p += ((65535 * y - p) * np.int64(reciprocal[count])) >> 16
                 if count < (250 if j < 2 else 127):
                     count += 1
                 past = past << 1 | y if past < 128 else ((past << 1 | y) & 127) | 128

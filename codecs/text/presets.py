@@ -17,6 +17,7 @@ class Preset:
     """Sizes and rates of one preset.
 
     ``line_bits``: log2 of the 64-byte lines of the context table, per block in flight.
+    ``apm_bits``: log2 of the rows of the hashed final probability maps.
     ``initial_weight``: 16.16 fixed-point weight of every context input before learning.
     ``rate_start`` (``primed_rate_start`` from a trained state) decays into ``rate_floor`` over a block's first bytes.
     """
@@ -30,6 +31,7 @@ class Preset:
     uses_memory: bool
     line_bits: int
     match_bits: int
+    apm_bits: int
     initial_weight: int
     rate_floor: int
     rate_start: int
@@ -41,12 +43,13 @@ PRESETS: tuple[Preset, ...] = (
         name="fast",
         code=1,
         level=1,
-        contexts=6,
+        contexts=4,
         per_context=2,
         matches=1,
         uses_memory=False,
         line_bits=18,
         match_bits=18,
+        apm_bits=11,
         initial_weight=14000,
         rate_floor=20,
         rate_start=60000,
@@ -62,6 +65,7 @@ PRESETS: tuple[Preset, ...] = (
         uses_memory=True,
         line_bits=21,
         match_bits=19,
+        apm_bits=13,
         initial_weight=7000,
         rate_floor=13,
         rate_start=60000,
@@ -77,6 +81,7 @@ PRESETS: tuple[Preset, ...] = (
         uses_memory=True,
         line_bits=22,
         match_bits=20,
+        apm_bits=16,
         initial_weight=3000,
         rate_floor=10,
         rate_start=60000,
