@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...formats.errors import CorruptFile, ExternalFailure, NumericProfileMismatch
+from .packed_memory import unpack_memory
 
 __all__ = ["ByteModel", "load_byte_model", "require_model", "shipped_model_path"]
 
@@ -61,10 +62,13 @@ def load_byte_model(path: Path | None = None) -> ByteModel:
         tensors = load(content)
     except SafetensorError as error:
         raise CorruptFile(f"{location}: not a safetensors file ({error})") from error
-    memory = tensors.pop("memory", None)
-    if memory is None or memory.dtype != np.uint16 or memory.ndim != 1 or len(memory) % 16 or not len(memory):
-        raise CorruptFile(f"{location}: tensor 'memory' is missing or not uint16 lines of 16 slots")
-    return ByteModel(memory=memory.copy(), tensors=dict(tensors), sha256=hashlib.sha256(content).hexdigest())
+    try:
+        memory = unpack_memory(tensors.pop("memory_counts"), tensors.pop("memory_slots"))
+    except KeyError as error:
+        raise CorruptFile(f"{location}: tensor {error} is missing, not a byte model") from error
+    except ValueError as error:
+        raise CorruptFile(f"{location}: {error}") from error
+    return ByteModel(memory=memory, tensors=dict(tensors), sha256=hashlib.sha256(content).hexdigest())
 
 
 def require_model(wanted: str) -> ByteModel:

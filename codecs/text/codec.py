@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from ..protocol import Figure, Selection
     from ..run_context import RunContext
     from .byte_model import ByteModel
+    from .segment_coding import CodedBlock
 
 __all__ = ["NUMERIC_PROFILE", "TextCodec", "TextParams", "TextView"]
 
 NUMERIC_PROFILE = "text-mixing-1"
 _BLOCK_TYPE = "TBLK"
+# Below this size it is worth asking whether the model saves more than its digest costs in the header.
+_SMALL_BYTES = 4096
+_DIGEST_BYTES = 79
 _KIB = 1 << 10
 _MIB = 1 << 20
 # A block in flight holds its context table (256 MiB for max); more than this many would break the memory bound.
@@ -42,7 +46,7 @@ class TextParams:
     block_kib: int = field(
         default=2048, metadata={"help": "block size in KiB: smaller for finer random access, larger for smaller files"}
     )
-    model: bool = field(default=False, metadata={"help": "start blocks from the byte model where that helps"})
+    model: bool = field(default=True, metadata={"help": "start blocks from the shipped byte model where that helps"})
 
     def __post_init__(self) -> None:
         if not 16 <= self.block_kib <= 16 * _KIB:
@@ -84,11 +88,15 @@ class TextCodec:
         threads = _threads(context, params.preset)
         position = 0
         data = source.read(SEGMENT_BYTES)
-        following = source.read(SEGMENT_BYTES) if len(data) == SEGMENT_BYTES else b""
+        following = source.read(1) if len(data) == SEGMENT_BYTES else b""
         first = True
         while first or data:
             report = partial(_report, context, position)
             blocks = encode_segment(data, preset, block_bytes, model, threads, report)
+            if first and len(data) <= _SMALL_BYTES and any(needs_model(block.payload) for block in blocks):
+                plain = encode_segment(data, preset, block_bytes, None, threads, report)
+                if _payload_bytes(plain) <= _payload_bytes(blocks) + _DIGEST_BYTES:
+                    blocks = plain
             if first:
                 # Small files keep the 64 digits of the model's hash only if a block needs them.
                 used = bool(following) or any(needs_model(block.payload) for block in blocks)
@@ -99,8 +107,8 @@ class TextCodec:
                 span = (position, position + block.size)
                 sink.write_chunk(_BLOCK_TYPE, block.payload, span=span, decoded_size=block.size)
                 position += block.size
-            data = following
-            following = source.read(SEGMENT_BYTES) if len(data) == SEGMENT_BYTES else b""
+            data = following + source.read(SEGMENT_BYTES - 1) if following else b""
+            following = source.read(1) if len(data) == SEGMENT_BYTES else b""
         return {"threads": threads}
 
     def rate_figures(self, header: Header, output_bytes: int) -> Mapping[str, Figure]:
@@ -200,6 +208,10 @@ def _header(params: TextParams, model: ByteModel | None, size: int | None) -> He
         profile=NUMERIC_PROFILE,
         weights=(model.sha256,) if model is not None else (),
     )
+
+
+def _payload_bytes(blocks: list[CodedBlock]) -> int:
+    return sum(len(block.payload) for block in blocks)
 
 
 def _model_of(header: Header) -> ByteModel | None:

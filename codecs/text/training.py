@@ -75,6 +75,7 @@ def train(data: Sequence[Path], output: Path, settings: Mapping[str, str], conte
     from safetensors.numpy import save
 
     from .memory_training import train_memory
+    from .packed_memory import pack_memory
     from .snapshot_training import train_snapshots
 
     unknown = settings.keys() - {"recipe"}
@@ -105,7 +106,7 @@ def train(data: Sequence[Path], output: Path, settings: Mapping[str, str], conte
         pieces = [ending[at : at + recipe.document_bytes] for at in range(0, len(ending), recipe.document_bytes)]
         documents.setdefault(source.profile, []).extend(pieces)
     tensors = train_snapshots(memory, documents, log.write)
-    content = save({"memory": memory, **tensors})
+    content = save({**pack_memory(memory), **tensors})
     with AtomicFile(output, overwrite=True) as file:
         file.write(content)
         file.commit()

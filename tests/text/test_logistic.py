@@ -19,8 +19,8 @@ def test_squash_is_the_logistic_function_to_the_last_unit() -> None:
 
 def test_tables_are_monotone_and_symmetric() -> None:
     tables = logistic_tables()
-    assert (np.diff(tables.squash) >= 0).all()
-    assert (np.diff(tables.stretch) >= 0).all()
+    assert (np.diff(tables.squash.astype(int)) >= 0).all()
+    assert (np.diff(tables.stretch.astype(int)) >= 0).all()
     assert int(tables.squash[2048]) == 32768
     assert tables.stretch.min() >= -2047
     assert tables.stretch.max() <= 2047
@@ -35,4 +35,4 @@ def test_stretch_inverts_squash_within_one_cell() -> None:
 def test_tables_are_the_recorded_ones() -> None:
     tables = logistic_tables()
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(t).tobytes() for t in tables)).hexdigest()
-    assert digest == "7617e712e9e349b965e62144a818f3967a273325d6608d558ce4a0729c318653"
+    assert digest == "73b0c1b7d2c0f55e6e306ff4655d870a79e18a7d6d679467e9ddc9ca5a24aa4f"

@@ -135,6 +135,22 @@ def test_a_file_for_another_model_or_profile_is_refused() -> None:
         codeckit.decode(crafted(b"\x00abc", 3, profile="text-mixing-999"))
 
 
+def test_a_block_of_another_byte_model_is_refused() -> None:
+    with pytest.raises(NumericProfileMismatch, match="byte model 0123456789abcdef"):
+        codeckit.decode(crafted(b"\x21abc", 3, weights=("0123456789abcdef" * 4,)))
+
+
+def test_the_model_is_used_where_it_helps_and_named_only_then() -> None:
+    english = b"It was the best of times, it was the worst of times, it was the age of wisdom. " * 3
+    for data, primed in ((english, True), (RANDOM.bytes(3000), False)):
+        coded = codeckit.encode(data, codec="text", preset="balanced")
+        with ContainerReader(coded) as reader:
+            assert bool(reader.header.weights) == primed
+    with_model = codeckit.encode(english[:79], codec="text", preset="max", settings={"block_kib": 16})
+    without = codeckit.encode(english[:79], codec="text", preset="max", settings={"model": False})
+    assert len(with_model) < len(without)
+
+
 def test_settings_out_of_range_are_named() -> None:
     with pytest.raises(InvalidParameter, match="block_kib"):
         codeckit.encode(b"x", codec="text", settings={"block_kib": 1})
