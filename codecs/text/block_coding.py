@@ -40,7 +40,9 @@ LZMA_METHOD = 1
 _PLAIN = 0x10
 _PRIMED = {0x20 + 0x10 * number: profile for number, profile in enumerate(PROFILES)}
 MAX_BLOCK_BYTES = 64 << 20
-_SAMPLE_BYTES = 5000
+_SAMPLE_BYTES = 8000
+# What a trained start gains on the sample it gains at the beginning of a long block; less than this fades.
+_LASTING_SHARE = 0.975
 _NO_MEMORY = np.zeros(16, np.uint16)
 
 
@@ -97,6 +99,8 @@ def choose_prior(data: bytes, preset: Preset, model: ByteModel) -> Prior | None:
         sample = b"".join(data[place : place + _SAMPLE_BYTES] for place in places)
     candidates = [None, *(Prior(model, profile) for profile in PROFILES)]
     sizes = [len(encode_mixed(sample, preset, prior) or sample) for prior in candidates]
+    if len(data) > len(sample) and min(sizes) > sizes[0] * _LASTING_SHARE:
+        return None
     return candidates[sizes.index(min(sizes))]
 
 

@@ -34,5 +34,5 @@ def unpack_memory(counts: NDArray[np.generic], slots: NDArray[np.generic]) -> ND
     if len(slots) and int(slots.min()) < _LEAST_SLOT:
         raise ValueError("memory_slots holds a slot of no node")
     memory = np.zeros((len(counts), _LINE), np.uint16)
-    memory[np.arange(_LINE) < counts[:, np.newaxis]] = slots
+    memory[np.arange(_LINE) < counts.astype(np.int64)[:, np.newaxis]] = slots
     return memory.reshape(-1)
