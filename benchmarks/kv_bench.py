@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from .kv_caches import Quality
 
-__all__ = ["bench"]
+__all__ = ["bench", "default_data"]
 
 _OWN = {
     "codec": "kv",
@@ -66,7 +66,7 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
     rows = range(int(first), int(last))
     if not rows:
         raise InvalidParameter(f"documents={own['documents']} selects nothing; give a range such as 10:13")
-    data = Path(own["data"]) if own["data"] else _default_data()
+    data = Path(own["data"]) if own["data"] else default_data()
     caches = ReferenceCaches(own["model"], data, int(own["context_tokens"]), int(own["continuation_tokens"]))
     topics = _topics(data)
     choices = [dict(zip(rest, values, strict=True)) for values in itertools.product(*rest.values())]
@@ -183,7 +183,8 @@ def _topics(data: Path) -> list[str]:
     return [str((row.get("label") or [""])[0]) for row in rows]
 
 
-def _default_data() -> Path:
+def default_data() -> Path:
+    """LongChat where the shared data lie; raises :class:`InvalidParameter` where they do not."""
     base = os.environ.get("CODECKIT_DATA")
     folder = Path(base) if base else Path(__file__).resolve().parent.parent.parent / "shared" / "data"
     path = folder / "kv" / "longchat.jsonl"

@@ -14,10 +14,9 @@ import pytest
 
 import codeckit
 from codeckit import kv
+from codeckit.benchmarks.throttled_server import ThrottledServer
 from codeckit.codecs.kv.level_set import LevelSet, token_slice
 from codeckit.formats.limits import DEFAULT_LIMITS, Limits
-
-from .conftest import Server
 
 CHUNK = 64
 LEVELS = (
@@ -46,7 +45,7 @@ def stored(cache: kv.Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def served(stored: Path, server: Server) -> Server:
+def served(stored: Path, server: ThrottledServer) -> ThrottledServer:
     for path in stored.iterdir():
         (server.folder / path.name).write_bytes(path.read_bytes())
     return server
@@ -86,7 +85,9 @@ def total(stored: Path, label: str) -> int:
     return sum(path.stat().st_size for path in stored.glob(f"doc.*.{label}.ck"))
 
 
-def test_with_time_enough_everything_comes_at_the_best_level(cache: kv.Cache, served: Server, stored: Path) -> None:
+def test_with_time_enough_everything_comes_at_the_best_level(
+    cache: kv.Cache, served: ThrottledServer, stored: Path
+) -> None:
     with kv.open_levels(served.url, name="doc") as levels:
         loaded = levels.load(target_seconds=60, bandwidth=1e8)
     assert loaded.options == ("exact",) * 8
@@ -101,7 +102,7 @@ def test_levels_shrink_from_the_best_to_the_smallest(stored: Path) -> None:
     assert sizes[0] > 2 * sizes[1] > 2 * sizes[2]
 
 
-def test_a_slow_link_gets_a_level_that_is_in_time(served: Server, stored: Path) -> None:
+def test_a_slow_link_gets_a_level_that_is_in_time(served: ThrottledServer, stored: Path) -> None:
     """The exact level alone would take four times the target, and nobody knows the bandwidth beforehand."""
     target = 3.0
     served.throttle.start((0, total(stored, "exact") / (4 * target)))
@@ -114,7 +115,9 @@ def test_a_slow_link_gets_a_level_that_is_in_time(served: Server, stored: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fall_at", [0.2, 0.5, 1.0])
-def test_the_target_holds_when_the_bandwidth_falls_by_ten_midway(fall_at: float, served: Server, stored: Path) -> None:
+def test_the_target_holds_when_the_bandwidth_falls_by_ten_midway(
+    fall_at: float, served: ThrottledServer, stored: Path
+) -> None:
     """Before the fall the exact level would take 2.5 s; after it even the second level takes longer than the target."""
     bandwidth = total(stored, "exact") / 2.5
     target = 0.3 + 10 * total(stored, "q36") / bandwidth + 1.5
@@ -130,7 +133,9 @@ def test_the_target_holds_when_the_bandwidth_falls_by_ten_midway(fall_at: float,
     assert all(choice.bandwidth is not None and choice.bandwidth < bandwidth / 5 for choice in after)
 
 
-def test_text_is_recomputed_where_the_link_stops_altogether(cache: kv.Cache, served: Server, stored: Path) -> None:
+def test_text_is_recomputed_where_the_link_stops_altogether(
+    cache: kv.Cache, served: ThrottledServer, stored: Path
+) -> None:
     gate = threading.Event()
     model = Model(cache, tokens_per_second=1000)
     try:
@@ -146,7 +151,7 @@ def test_text_is_recomputed_where_the_link_stops_altogether(cache: kv.Cache, ser
     assert all(np.array_equal(tensor.data, loaded.cache.parts[place].data) for place, tensor in cache.parts.items())
 
 
-def test_text_comes_first_where_recomputing_is_fast(cache: kv.Cache, served: Server) -> None:
+def test_text_comes_first_where_recomputing_is_fast(cache: kv.Cache, served: ThrottledServer) -> None:
     model = Model(cache, tokens_per_second=5000)
     seen: list[tuple[int, int]] = []
     with kv.open_levels(served.url, name="doc") as levels:
@@ -173,7 +178,7 @@ def test_levels_can_lie_in_memory_and_in_redis(kind: str, cache: kv.Cache, reque
         kv.open_levels(url, name="absent")
 
 
-def test_a_chunk_that_is_not_the_one_the_manifest_names_is_refused(served: Server) -> None:
+def test_a_chunk_that_is_not_the_one_the_manifest_names_is_refused(served: ThrottledServer) -> None:
     name = "doc.00003.exact.ck"
     data = bytearray((served.folder / name).read_bytes())
     data[-1] ^= 1
@@ -182,7 +187,7 @@ def test_a_chunk_that_is_not_the_one_the_manifest_names_is_refused(served: Serve
         levels.load(target_seconds=60, bandwidth=1e8)
 
 
-def test_a_sender_that_never_ends_is_cut_at_the_size_the_manifest_names(served: Server) -> None:
+def test_a_sender_that_never_ends_is_cut_at_the_size_the_manifest_names(served: ThrottledServer) -> None:
     name = "doc.00000.exact.ck"
     size = (served.folder / name).stat().st_size
     (served.folder / name).write_bytes((served.folder / name).read_bytes() + bytes(50_000_000))
@@ -194,7 +199,7 @@ def test_a_sender_that_never_ends_is_cut_at_the_size_the_manifest_names(served: 
     assert served.sent_bytes < size + 20_000_000
 
 
-def test_a_missing_chunk_is_named(served: Server) -> None:
+def test_a_missing_chunk_is_named(served: ThrottledServer) -> None:
     (served.folder / "doc.00002.exact.ck").unlink()
     with kv.open_levels(served.url, name="doc") as levels, pytest.raises(codeckit.InvalidParameter, match="00002"):
         levels.load(target_seconds=60, bandwidth=1e8)
@@ -277,7 +282,7 @@ def test_names_and_counts_that_cannot_be_stored_are_refused(cache: kv.Cache, tmp
     assert not (tmp_path / "doc.json").exists()
 
 
-def test_recomputed_arrays_of_another_shape_are_refused(served: Server) -> None:
+def test_recomputed_arrays_of_another_shape_are_refused(served: ThrottledServer) -> None:
     def wrong(token_ids: Any, cache: kv.Cache, start: int) -> Mapping[tuple[int, str], Any]:
         return {place: np.zeros((1, 3, 32), np.float16) for place in cache.parts}
 

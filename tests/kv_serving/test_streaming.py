@@ -13,8 +13,7 @@ import pytest
 
 import codeckit
 from codeckit import kv
-
-from .conftest import Server
+from codeckit.benchmarks.throttled_server import ThrottledServer
 
 CODECS = {"kv": {"chunk_tokens": 64}, "kv-lossless": {"chunk_tokens": 64}}
 
@@ -39,7 +38,7 @@ def test_a_stream_gives_what_decode_gives_layer_by_layer_within_each_chunk(cache
     assert pieces == [(*span, layer) for span, layer in itertools.product(spans, range(6))]
 
 
-def test_layers_are_decoded_while_later_bytes_have_not_been_sent(cache_file: bytes, server: Server) -> None:
+def test_layers_are_decoded_while_later_bytes_have_not_been_sent(cache_file: bytes, server: ThrottledServer) -> None:
     (server.folder / "context.ck").write_bytes(cache_file)
     gate = threading.Event()
     server.pause_after = (2 * len(cache_file) // 3, gate)
@@ -58,13 +57,13 @@ def test_layers_are_decoded_while_later_bytes_have_not_been_sent(cache_file: byt
         assert same(stream.cache, expected)
 
 
-def test_a_server_without_ranges_is_enough_for_streaming(cache_file: bytes, server: Server) -> None:
+def test_a_server_without_ranges_is_enough_for_streaming(cache_file: bytes, server: ThrottledServer) -> None:
     (server.folder / "context.ck").write_bytes(cache_file)
     server.with_ranges = False
     assert same(kv.stream(f"{server.url}/context.ck").finish(), kv.decode(cache_file))
 
 
-def test_ranges_over_http_fetch_only_what_they_need(small_cache: kv.Cache, server: Server) -> None:
+def test_ranges_over_http_fetch_only_what_they_need(small_cache: kv.Cache, server: ThrottledServer) -> None:
     data = codeckit.encode(small_cache, codec="kv-lossless", settings={"chunk_tokens": 8})
     (server.folder / "context.ck").write_bytes(data)
     url = f"{server.url}/context.ck"
@@ -77,7 +76,7 @@ def test_ranges_over_http_fetch_only_what_they_need(small_cache: kv.Cache, serve
         assert same(stream.cache, expected)
 
 
-def test_a_server_without_ranges_is_named_when_ranges_are_asked_for(cache_file: bytes, server: Server) -> None:
+def test_a_server_without_ranges_is_named_when_ranges_are_asked_for(cache_file: bytes, server: ThrottledServer) -> None:
     padded = cache_file * 8  # larger than one request
     (server.folder / "context.ck").write_bytes(padded)
     server.with_ranges = False
@@ -109,7 +108,7 @@ def test_every_kind_of_source_gives_the_same(
 
 
 def test_a_connection_cut_in_the_middle_of_a_layer_is_an_error_after_the_layers_that_came(
-    cache_file: bytes, server: Server
+    cache_file: bytes, server: ThrottledServer
 ) -> None:
     (server.folder / "context.ck").write_bytes(cache_file)
     server.cut_after = 2 * len(cache_file) // 3
@@ -131,7 +130,7 @@ def test_a_truncated_or_damaged_stream_never_gives_a_cache(cache_file: bytes, pl
         kv.stream(io.BytesIO(bytes(damaged))).finish()
 
 
-def test_nothing_at_the_address_and_nobody_there_are_named(server: Server) -> None:
+def test_nothing_at_the_address_and_nobody_there_are_named(server: ThrottledServer) -> None:
     with pytest.raises(codeckit.InvalidParameter, match="nothing at"):
         kv.stream(f"{server.url}/missing.ck")
     with pytest.raises(codeckit.ExternalFailure, match="failed"):
@@ -140,13 +139,13 @@ def test_nothing_at_the_address_and_nobody_there_are_named(server: Server) -> No
         kv.stream("nosuchprotocol://host/context.ck")
 
 
-def test_a_file_that_is_no_cache_is_refused(server: Server) -> None:
+def test_a_file_that_is_no_cache_is_refused(server: ThrottledServer) -> None:
     (server.folder / "note.ck").write_bytes(codeckit.encode(b"some text", codec="text"))
     with pytest.raises(codeckit.InvalidParameter, match="no KV cache"):
         kv.stream(f"{server.url}/note.ck")
 
 
-def test_leaving_a_stream_stops_the_transfer(cache_file: bytes, server: Server) -> None:
+def test_leaving_a_stream_stops_the_transfer(cache_file: bytes, server: ThrottledServer) -> None:
     (server.folder / "context.ck").write_bytes(cache_file)
     server.throttle.start((0, len(cache_file) / 4))
     began = time.monotonic()
