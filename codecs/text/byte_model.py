@@ -8,31 +8,36 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...formats.errors import CorruptFile, ExternalFailure, NumericProfileMismatch
-from .packed_memory import unpack_memory
+from .packed_memory import check_packed_memory, unpack_memory
 
 __all__ = ["ByteModel", "load_byte_model", "require_model", "shipped_model_path"]
 
 _MAX_MODEL_BYTES = 64 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ByteModel:
     """Weights of the text codecs.
 
-    ``memory`` (uint16): slots of the n-gram memory; ``tensors``: everything else by name, such as
-    ``max.history_maps``; ``sha256``: hex digest of the file they came from.
+    ``packed``: counts and slots of the n-gram memory as in the file; ``tensors``: everything else by name, such as
+    ``max.prose.history_maps``; ``sha256``: hex digest of the file they came from.
     """
 
-    memory: NDArray[np.uint16]
+    packed: tuple[NDArray[np.generic], NDArray[np.generic]]
     tensors: dict[str, NDArray[np.generic]]
     sha256: str
+
+    @cached_property
+    def memory(self) -> NDArray[np.uint16]:
+        """Slots of the n-gram memory (uint16), unpacked when a preset first needs them."""
+        return unpack_memory(*self.packed)
 
 
 def shipped_model_path() -> Path:
@@ -63,12 +68,13 @@ def load_byte_model(path: Path | None = None) -> ByteModel:
     except SafetensorError as error:
         raise CorruptFile(f"{location}: not a safetensors file ({error})") from error
     try:
-        memory = unpack_memory(tensors.pop("memory_counts"), tensors.pop("memory_slots"))
+        packed = (tensors.pop("memory_counts"), tensors.pop("memory_slots"))
+        check_packed_memory(*packed)
     except KeyError as error:
         raise CorruptFile(f"{location}: tensor {error} is missing, not a byte model") from error
     except ValueError as error:
         raise CorruptFile(f"{location}: {error}") from error
-    return ByteModel(memory=memory, tensors=dict(tensors), sha256=hashlib.sha256(content).hexdigest())
+    return ByteModel(packed=packed, tensors=dict(tensors), sha256=hashlib.sha256(content).hexdigest())
 
 
 def require_model(wanted: str) -> ByteModel:

@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ...entropy.native_compilation import compiled
 from .contexts import Register, fresh_registers, update_registers
 from .hashing import spread
 from .logistic import logistic_tables
@@ -72,7 +73,7 @@ def _line_of(lines, h):  # type: ignore[no-untyped-def]
     return chosen
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _count(order, text, lines, reg):  # type: ignore[no-untyped-def]
     """Count the bits that follow every context of one order; a node is zeros | ones << 16."""
     hashes = np.zeros((_CHUNK, MEMORY_ORDERS), np.int64)
@@ -122,7 +123,7 @@ def _store(memory, gains, h, node, level, gain):  # type: ignore[no-untyped-def]
         memory[place] = node << 12 | (h >> 44 & 127) << 5 | level
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _keep(order, text, lines, reg, memory, gains, threshold, tables):  # type: ignore[no-untyped-def]
     """Move the nodes worth keeping from ``lines`` into ``memory``."""
     hashes = np.zeros((_CHUNK, MEMORY_ORDERS), np.int64)

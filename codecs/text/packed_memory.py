@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["pack_memory", "unpack_memory"]
+__all__ = ["check_packed_memory", "pack_memory", "unpack_memory"]
 
 _LINE = 16
 _LEAST_SLOT = 1 << 12
@@ -21,18 +21,18 @@ def pack_memory(memory: NDArray[np.uint16]) -> dict[str, NDArray[np.generic]]:
     return {"memory_counts": filled.sum(axis=1).astype(np.uint8), "memory_slots": lines[filled]}
 
 
-def unpack_memory(counts: NDArray[np.generic], slots: NDArray[np.generic]) -> NDArray[np.uint16]:
-    """The memory of :func:`pack_memory`; a line's slots come first, zeros after them.
-
-    Raises:
-        ValueError: the tensors are not those of a memory.
-    """
+def check_packed_memory(counts: NDArray[np.generic], slots: NDArray[np.generic]) -> None:
+    """Raise :class:`ValueError` unless the tensors are those of a packed memory."""
     if counts.dtype != np.uint8 or counts.ndim != 1 or not len(counts) or int(counts.max()) > _LINE:
         raise ValueError("memory_counts is not a row of uint8 from 0 to 16")
     if slots.dtype != np.uint16 or slots.shape != (int(counts.sum(dtype=np.int64)),):
         raise ValueError("memory_slots is not uint16 with as many slots as memory_counts says")
     if len(slots) and int(slots.min()) < _LEAST_SLOT:
         raise ValueError("memory_slots holds a slot of no node")
+
+
+def unpack_memory(counts: NDArray[np.generic], slots: NDArray[np.generic]) -> NDArray[np.uint16]:
+    """The memory of :func:`pack_memory`, checked before; a line's slots come first, zeros after them."""
     memory = np.zeros((len(counts), _LINE), np.uint16)
     memory[np.arange(_LINE) < counts.astype(np.int64)[:, np.newaxis]] = slots
     return memory.reshape(-1)

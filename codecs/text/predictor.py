@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ...entropy.native_compilation import compiled
 from .contexts import Register, fill_contexts, update_registers
 from .hashing import find_line, fold, spread
 from .match_model import MATCH_LENGTHS, advance_match, length_bucket
@@ -53,7 +54,7 @@ def _refine(table, index, part):  # type: ignore[no-untyped-def]
     return (np.int64(table[index]) * (128 - part) + np.int64(table[index + 1]) * part) >> 7
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def code_block(direction, data, n, coded, shape, tables, state, memory, registers):  # type: ignore[no-untyped-def]
     """Code ``data[:n]`` into ``coded``, or decode ``coded`` into ``data[:n]``.
 

@@ -9,7 +9,7 @@ import pytest
 
 from codeckit.codecs.run_context import RunContext
 from codeckit.codecs.text.byte_model import load_byte_model, shipped_model_path
-from codeckit.codecs.text.packed_memory import pack_memory, unpack_memory
+from codeckit.codecs.text.packed_memory import check_packed_memory, pack_memory, unpack_memory
 from codeckit.codecs.text.training import train
 from codeckit.formats.errors import CorruptFile, ExternalFailure, InvalidParameter
 
@@ -53,7 +53,7 @@ def test_the_memory_survives_packing() -> None:
 )
 def test_packed_memories_nobody_writes_are_refused(counts: np.ndarray, slots: np.ndarray) -> None:
     with pytest.raises(ValueError, match="memory_"):
-        unpack_memory(counts, slots)
+        check_packed_memory(counts, slots)
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
