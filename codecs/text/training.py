@@ -83,7 +83,7 @@ def train(data: Sequence[Path], output: Path, settings: Mapping[str, str], conte
         raise InvalidParameter(f"no training setting is called {', '.join(sorted(unknown))}; there is recipe")
     recipe = read_recipe(Path(settings["recipe"]) if "recipe" in settings else None)
     texts, held_out = _read_texts(data, recipe)
-    log = _Log(output.with_suffix(".log.jsonl"))
+    log = _Log(output.with_suffix(".log.txt"))
     for source, text in zip(recipe.sources, texts, strict=True):
         log.write(event="source", name=source.name, bytes=len(text), sha256=hashlib.sha256(text.tobytes()).hexdigest())
     everything = np.concatenate(
