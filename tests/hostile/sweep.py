@@ -1,8 +1,9 @@
 """Throws damaged versions of one file at the library, in a process whose memory is capped.
 
-Run as ``python sweep.py FILE MODE COUNT`` with MODE ``every`` (each truncation and each bit flip) or ``random``
-(COUNT seeded mutations). Prints one JSON object: how many damaged files there were, which were accepted or raised
-something other than CodecError, and the slowest in seconds of CPU time.
+Run as ``python sweep.py FILE MODE COUNT SECONDS`` with MODE ``every`` (each truncation and each bit flip, in a seeded
+order) or ``random`` (COUNT seeded mutations); it stops after SECONDS of processor time, 0 meaning never. Prints one JSON
+object: how many damaged files there were, which were accepted or raised something other than CodecError, and the slowest
+in seconds of CPU time.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ MEMORY_BYTES = 256 << 20
 
 
 def every_damage(data: bytes) -> Iterator[tuple[str, bytes]]:
-    for length in range(len(data)):
-        yield f"cut at {length}", data[:length]
-    for bit in range(8 * len(data)):
+    places = list(range(9 * len(data)))
+    random.Random(20260103).shuffle(places)  # so that a sweep that runs out of time has seen all parts of the file
+    for place in places:
+        bit = place - len(data)
+        if bit < 0:
+            yield f"cut at {place}", data[:place]
+            continue
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << (bit % 8)
         yield f"bit {bit}", bytes(damaged)
@@ -67,14 +72,17 @@ def attempt(data: bytes) -> str | None:
     return None
 
 
-def main(path: str, mode: str, count: str) -> None:
+def main(path: str, mode: str, count: str, seconds: str) -> None:
     data = Path(path).read_bytes()
     codeckit.decode(data)  # imports everything before memory is capped
     in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (in_use + MEMORY_BYTES, in_use + MEMORY_BYTES))
     tried, failures, slowest = 0, [], 0.0
+    end = time.process_time() + (float(seconds) or float("inf"))
     for name, damaged in every_damage(data) if mode == "every" else random_damage(data, int(count)):
         start = time.process_time()
+        if start > end:
+            break
         problem = attempt(damaged)
         slowest = max(slowest, time.process_time() - start)
         tried += 1
