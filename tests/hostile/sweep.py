@@ -1,9 +1,9 @@
 """Throws damaged versions of one file at the library, in a process whose memory is capped.
 
 Run as ``python sweep.py FILE MODE COUNT SECONDS`` with MODE ``every`` (each truncation and each bit flip, in a seeded
-order) or ``random`` (COUNT seeded mutations); it stops after SECONDS of processor time, 0 meaning never. Prints one JSON
-object: how many damaged files there were, which were accepted or raised something other than CodecError, and the slowest
-in seconds of CPU time.
+order) or ``random`` (COUNT seeded mutations); it stops after SECONDS of processor time, 0 meaning never. Prints one
+JSON object: how many damaged files there were, which were accepted or raised something other than CodecError, and the
+slowest in seconds of CPU time.
 """
 
 from __future__ import annotations
