@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import codeckit
 
 from ..formats.errors import CorruptFile, InvalidParameter
+from .image_parts import measured_parts
 from .image_peers import IMAGE_PEERS
 from .provenance import provenance
 
@@ -30,9 +31,9 @@ REDUCTION = 3
 _IDX_HEADER_BYTES = 16
 _SETTINGS = {
     "data": DATA,
-    "sets": "kodak,held-out,digits",
+    "sets": "kodak,held-out,digits,parts",
     "presets": "fast,balanced,max",
-    "peers": "yes",
+    "peers": ",".join(dict.fromkeys(peer.codec for peer in IMAGE_PEERS)),
     "images": "",
 }
 
@@ -41,7 +42,8 @@ def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row
     """Encode and decode whole sets of images with ``pc`` and with other formats; every rate is of file bytes.
 
     Settings: ``data`` (folder with ``images/kodak``, ``images/train`` and ``mnist``), ``sets`` (of kodak, held-out,
-    digits), ``presets`` of ``pc``, ``peers=no`` to leave others out, ``images=N`` for the first N of each set.
+    digits, parts), ``presets`` of ``pc``, ``peers`` (of png, webp, jpeg2000, jpeg-xl), ``images=N`` for the first N of
+    each set.
     """
     unknown = settings.keys() - _SETTINGS.keys()
     if unknown:
@@ -51,12 +53,16 @@ def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row
     limit = int(chosen["images"]) if chosen["images"].isdecimal() else None
     head = {"benchmark": "image", "threads": context.threads, **provenance()}
     rows = []
-    for name in chosen["sets"].split(","):
+    for name in _names(chosen["sets"]):
         if name == "digits":
             rows.append({**head, "set": name, **_digits(data / "mnist" / "t10k-images-idx3-ubyte.gz", context)})
             continue
+        if name == "parts":
+            parts = measured_parts(_pictures("kodak", data)[:limit])
+            rows += [{**head, "set": name, **part} for part in parts]
+            continue
         pictures = _pictures(name, data)[:limit]
-        for coder in _coders(chosen["presets"].split(","), chosen["peers"] == "yes", context):
+        for coder in _coders(_names(chosen["presets"]), _names(chosen["peers"]), context):
             context.check_cancelled()
             rows.append({**head, "set": name, **_measured(coder, pictures)})
     return rows
@@ -74,7 +80,7 @@ def _pictures(name: str, data: Path) -> list[NDArray[np.uint8]]:
     elif name == "held-out":
         files = [data / "images" / "train" / held for held in sorted(held_out_names())]
     else:
-        raise InvalidParameter(f"no set is called {name}; there are kodak, held-out and digits")
+        raise InvalidParameter(f"no set is called {name}; there are kodak, held-out, digits and parts")
     missing = [file for file in files if not file.is_file()]
     if missing or not files:
         raise InvalidParameter(f"no images of {name} in {data}; give their folder with --set data=FOLDER")
@@ -86,12 +92,19 @@ def _pictures(name: str, data: Path) -> list[NDArray[np.uint8]]:
     return pictures
 
 
-def _coders(presets: list[str], with_peers: bool, context: codeckit.RunContext) -> Iterator[Coder]:
+def _names(setting: str) -> list[str]:
+    return [name for name in setting.split(",") if name]
+
+
+def _coders(presets: list[str], peers: list[str], context: codeckit.RunContext) -> Iterator[Coder]:
+    unknown = set(peers) - {peer.codec for peer in IMAGE_PEERS}
+    if unknown:
+        raise InvalidParameter(f"no peer is called {', '.join(sorted(unknown))}")
     for preset in presets:
         encode = partial(codeckit.encode, codec="pc", preset=preset, context=context)
         yield "pc", preset, encode, partial(codeckit.decode, context=context)
-    if with_peers:
-        for peer in IMAGE_PEERS:
+    for peer in IMAGE_PEERS:
+        if peer.codec in peers:
             yield peer.codec, peer.preset, peer.encode, peer.decode
 
 

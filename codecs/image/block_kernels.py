@@ -14,9 +14,19 @@ import numpy as np
 from ...entropy.native_compilation import compiled, inlined
 from .ans import peek, pop
 from .logistic_tables import FRACTION_BITS
-from .map_kernels import MAP_BINS, SPREAD_CONTEXTS, bent, bin_of, energy_context, energy_of, observe, spread_context
+from .map_kernels import (
+    MAP_BINS,
+    SPREAD_CONTEXTS,
+    bent,
+    bin_of,
+    energy_context,
+    energy_of,
+    inverse,
+    observe,
+    spread_context,
+)
 from .mixture_kernels import HALF, TOTAL, UNIT, centre, condition, fill_below, leaves, mixed, start_block
-from .regression_kernels import accumulate, fill_features, predicted, solve, to_quarters
+from .regression_kernels import fill_features, learn, predicted, solve, to_quarters, weighted_targets
 
 __all__ = ["decode_blocks", "encode_blocks"]
 
@@ -56,13 +66,38 @@ def _energy(variable, energies, row, column, last_column, own, count):  # type: 
 
 
 @inlined
+def _guess(slot, average, stride, low, high, leaf, weights, mass, cdf, below, maps):  # type: ignore[no-untyped-def]
+    """Nearly the value that owns ``slot``: both maps inverted once, then a search without them."""
+    means, inverses = leaf
+    edges, _, first_map, second_map = maps
+    wanted = inverse(inverse(slot, edges, second_map[0], second_map[1]), edges, first_map[0], first_map[1]) * mass
+    lower, upper = low, high + 1
+    guess = min(max((average + HALF) >> FRACTION_BITS, low), high)
+    while upper - lower > 1:
+        guess = min(max(guess, lower + 1), upper - 1)
+        fill_below(guess, low, high, means, inverses, cdf, below)
+        total = np.int64(0)
+        for state in range(len(weights)):
+            total += weights[state] * below[state]
+        if wanted < total:
+            upper = guess
+            guess = guess - stride if lower == low else (lower + upper) >> 1
+        else:
+            lower = guess
+            guess = guess + stride if upper == high + 1 else (lower + upper) >> 1
+        stride += stride
+    return lower
+
+
+@inlined
 def _search(slot, average, spread, low, high, leaf, weights, mass, cdf, below, maps):  # type: ignore[no-untyped-def]
-    """The value that owns ``slot``: gallop away from the mean, then bisect."""
+    """The value that owns ``slot``: gallop away from a good guess, then bisect."""
     means, inverses = leaf
     edges, bins, first_map, second_map = maps
-    lower, upper = low, high + 1
     stride = np.int64(1) << max((spread - 4) >> 1, 0)
-    guess = min(max((average + HALF) >> FRACTION_BITS, low), high)
+    guess = _guess(slot, average, stride, low, high, leaf, weights, mass, cdf, below, maps)
+    lower, upper = low, high + 1
+    stride = np.int64(1)
     while upper - lower > 1:
         guess = min(max(guess, lower + 1), upper - 1)
         fill_below(guess, low, high, means, inverses, cdf, below)
@@ -89,19 +124,20 @@ def _code(operations, position, words, coder, start, stop, decoding):  # type: i
 
 @inlined
 def _band(stage, place, tables, maps, regression, operations, words, coder, decoding):  # type: ignore[no-untyped-def]
-    parameters, means, values, present, ranges, known, base = stage
+    parameters, means, values, present, ranges, known, hidden, base = stage
     first_row, columns = place
     cdf, weight_table, inverse_table, variance_table, roots, contexts, bins = tables
     edges, counts_a, heights_a, slopes_a, timers_a, counts_b, heights_b, slopes_b, timers_b = maps
-    gram, cross, coefficients, scratch = regression
+    gram, cross, coefficients, scratch, lasting_ridge = regression
     blocks, variables = values.shape
     states = (parameters.shape[1] - variables * (variables - 1) // 2) // (2 * variables + 1)
     cells = variables * states
     weights, leaf_means, inverses, below, above = np.empty((5, states), np.int64)
     residuals, targets = np.empty((2, variables), np.int64)
-    features = np.empty(gram.shape[0])
-    own_residuals = features[len(features) - variables :]
-    regressing = len(features) > 0
+    count = gram.shape[0]
+    regressing = count > 0
+    row_features, row_targets = np.zeros((columns, count)), np.zeros((columns, variables))
+    row_weights = np.zeros(columns)
     band_rows = blocks // columns
     missed = np.zeros((band_rows + 1, columns + 2, variables))
     energies = np.zeros((band_rows + 1, columns + 2, variables), np.int64)
@@ -110,9 +146,10 @@ def _band(stage, place, tables, maps, regression, operations, words, coder, deco
         band_row = block // columns
         column = block - band_row * columns
         row = parameters[block]
+        features = row_features[column]
         start_block(row, cells, weight_table, weights)
         if regressing:
-            fill_features(features, known, base[block], first_row + band_row, column, missed, band_row)
+            fill_features(features, known, hidden[block], base[block], first_row + band_row, column, missed, band_row)
         coefficient = 2 * cells + states
         own_energy, coded, first_spread = np.int64(0), np.int64(0), np.int64(0)
         for variable in range(variables):
@@ -165,14 +202,14 @@ def _band(stage, place, tables, maps, regression, operations, words, coder, deco
                 missed[band_row + 1, column + 1, variable] = to_quarters(error + shift)
             residuals[variable] = np.int64(values[block, variable]) * UNIT - mean
             if regressing:
-                own_residuals[variable] = to_quarters(residuals[variable])
+                features[count - variables + variable] = to_quarters(residuals[variable])
             coefficient += variable
         if regressing:
-            if coded > 0:
-                weight = float(np.int64(1) << (SPREAD_CONTEXTS - 1 - first_spread))
-                accumulate(features, targets, present[block], weight, gram, cross)
+            row_weights[column] = float(np.int64(1) << (SPREAD_CONTEXTS - 1 - first_spread)) if coded > 0 else 0.0
+            weighted_targets(targets, present[block], row_weights[column], row_targets[column])
             if column == columns - 1:
-                solve(gram, cross, coefficients, scratch)
+                learn(row_features, row_weights, row_targets, gram, cross)
+                solve(gram, cross, coefficients, scratch, lasting_ridge)
     return written
 
 
@@ -182,7 +219,8 @@ def encode_blocks(stage, place, tables, maps, regression, operations):  # type: 
 
     ``stage`` holds ``parameters`` int32 ``[blocks, n]``; ``means`` int64, ``values`` int32 and ``present`` bool
     ``[blocks, variables]``; ``ranges`` int64 ``[variables, 2]``; ``known`` int32 ``[channels, rows + 2, columns + 2]``
-    with repeated edges; ``base`` int32 ``[blocks, planes]``. ``place`` is the band's first row and the columns.
+    with repeated edges; ``hidden`` float32 ``[blocks, network features]``; ``base`` int32 ``[blocks, planes]``.
+    ``place`` is the band's first row and the columns.
     """
     words, coder = np.empty(0, np.uint32), np.empty(2, np.uint64)
     return _band(stage, place, tables, maps, regression, operations, words, coder, False)

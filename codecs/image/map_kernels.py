@@ -20,6 +20,7 @@ __all__ = [
     "bin_of",
     "energy_context",
     "energy_of",
+    "inverse",
     "observe",
     "spread_context",
 ]
@@ -75,6 +76,20 @@ def bin_of(probability, edges, bins):  # type: ignore[no-untyped-def]
 def bent(probability, number, edges, heights, slopes):  # type: ignore[no-untyped-def]
     """The map's value at a probability in bin ``number``."""
     return heights[number] + (((probability - edges[number]) * slopes[number]) >> 16)
+
+
+@inlined
+def inverse(value, edges, heights, slopes):  # type: ignore[no-untyped-def]
+    """Nearly the probability that the map sends to ``value``."""
+    low, high = 0, MAP_BINS
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if value >= heights[middle]:
+            low = middle
+        else:
+            high = middle
+    within = ((value - heights[low]) << 16) // max(slopes[low], 1)
+    return edges[low] + min(within, edges[low + 1] - edges[low])
 
 
 @inlined

@@ -9,19 +9,24 @@ from .regression_kernels import MOST_FEATURES, feature_count, start_level
 
 __all__ = ["RegressionState", "carry_over", "new_regression"]
 
+_RIDGE_OF_SMALL, _RIDGE_OF_LARGE = float(1 << 22), float(1 << 21)
+
 RegressionState = tuple[NDArray[np.float64], ...]
 
 
-def new_regression(channels: int, variables: int, *, active: bool) -> RegressionState:
-    """Sums of products, sums with targets, coefficients and scratch space; all empty where nothing is regressed."""
-    count = feature_count(channels, variables) if active else 0
+def new_regression(channels: int, variables: int, *, hidden: int, active: bool) -> RegressionState:
+    """Sums of products and with targets, coefficients, scratch, lasting ridge; empty where nothing is regressed.
+
+    ``hidden`` is how many of the network's features take part.
+    """
+    count = feature_count(channels, variables, hidden) if active else 0
     if count > MOST_FEATURES:
         raise ValueError(f"{count} features could make sums that float64 rounds")
-    square = (count, count)
-    return (np.zeros(square), np.zeros((variables, count)), np.zeros((variables, count)), np.zeros(square))
+    square, flat = (count, count), (variables, count)
+    ridge = np.array([_RIDGE_OF_LARGE if hidden else _RIDGE_OF_SMALL])
+    return np.zeros(square), np.zeros(flat), np.zeros(flat), np.zeros(square), ridge
 
 
 def carry_over(state: RegressionState) -> None:
     """Begin another level: what coarser ones taught counts for less."""
-    gram, cross, _, _ = state
-    start_level(gram, cross)
+    start_level(state[0], state[1])

@@ -1,11 +1,11 @@
 """Compiled online least squares: what the network's means still miss, as a linear function of what is known.
 
 A block's features are, in quarters of a grey level: the 3x3 neighbours of every known plane less the block's base
-prediction; a constant; what was missed in the four blocks coded before around it; residuals of variables coded before
-in the block. After every row of blocks, a few sweeps of coordinate descent over exact sums of products give the
-coefficients for the next row. Old rows fade. All values are integers held exactly in float64: entries of the sums are
-scaled to 28 bits before they meet coefficients of 18, so that sums over :data:`MOST_FEATURES` stay below ``2**53``
-and do not depend on their order.
+prediction; a constant; in large pictures, the network's last features; what was missed in the four blocks coded before
+around it; residuals of variables coded before in the block. After every row of blocks, a few sweeps of coordinate
+descent over exact sums of products give the coefficients for the next row. Old rows fade. All values are integers held
+exactly in float64: entries of the sums are scaled to 27 bits before they meet coefficients of 18, so that sums over
+:data:`MOST_FEATURES` stay below ``2**53`` and do not depend on their order.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import numpy as np
 
 __all__ = [
     "MOST_FEATURES",
-    "accumulate",
     "feature_count",
     "fill_features",
+    "learn",
     "predicted",
     "solve",
     "start_level",
     "to_quarters",
+    "weighted_targets",
 ]
 
 QUARTERS = 4
@@ -31,28 +32,28 @@ LARGEST_FEATURE = 1023
 LARGEST_TARGET = 1023
 """In sixteenths of a grey level."""
 CONSTANT = 64
+HIDDEN_SHIFT = 2
 COEFFICIENT_BITS = 14
 LARGEST_COEFFICIENT = 1 << 18
 SHIFT_TO_MEAN = 8
 """From sums of coefficient times feature to ``2**-10`` grey levels."""
 TARGET_SHIFT = 6
-SUM_BITS = 28
-FADING = 1.0 / 64
-RIDGE_SHIFT = 8
-LASTING_RIDGE = float(1 << 22)
-"""Holds coefficients near 0 until some hundred blocks speak for more."""
+SUM_BITS = 27
+FADING = 1.0 / 32
+RIDGE_SHIFT = 10
 SWEEPS = 2
+CHUNK = 16
 NEIGHBOURS = 4
 WINDOW = 9
-MOST_FEATURES = 96
+MOST_FEATURES = 160
 
 _EXACT = {"reassoc", "contract", "nsz"}
 _exact = numba.njit(fastmath=_EXACT, error_model="numpy")
 
 
-def feature_count(channels: int, variables: int) -> int:
-    """Features of a stage with ``channels`` known planes and ``variables`` sub-pixels to a block."""
-    return WINDOW * channels + 1 + NEIGHBOURS * variables + variables
+def feature_count(channels: int, variables: int, hidden: int) -> int:
+    """Features of a stage: ``channels`` known planes, ``variables`` sub-pixels a block, ``hidden`` from the network."""
+    return WINDOW * channels + 1 + hidden + NEIGHBOURS * variables + variables
 
 
 @_exact
@@ -62,7 +63,7 @@ def to_quarters(value):  # type: ignore[no-untyped-def]
 
 
 @_exact
-def fill_features(features, known, base, row, column, missed, band_row):  # type: ignore[no-untyped-def]
+def fill_features(features, known, hidden, base, row, column, missed, band_row):  # type: ignore[no-untyped-def]
     """Everything but the block's own residuals, which become 0.
 
     ``known`` int32 ``[channels, rows + 2, columns + 2]`` has its edge repeated; ``missed`` float64
@@ -80,6 +81,10 @@ def fill_features(features, known, base, row, column, missed, band_row):  # type
                 position += 1
     features[position] = CONSTANT
     position += 1
+    # as many of the network's features as there is room for: all, or none
+    for number in range(len(features) - position - (NEIGHBOURS + 1) * variables):
+        features[position] = float(np.int64(hidden[number]) >> HIDDEN_SHIFT)
+        position += 1
     for variable in range(variables):
         features[position] = missed[band_row + 1, column, variable]
         features[position + variables] = missed[band_row, column + 1, variable]
@@ -99,26 +104,42 @@ def predicted(features, coefficients):  # type: ignore[no-untyped-def]
 
 
 @_exact
-def accumulate(features, targets, present, weight, gram, cross):  # type: ignore[no-untyped-def]
-    """Add a block, ``weight`` times; ``targets`` int64 in ``2**-10`` grey levels; ``gram`` is a lower triangle."""
-    for first in range(len(features)):
-        scaled = weight * features[first]
-        if scaled != 0.0:
-            line = gram[first]
-            for second in range(first + 1):
-                line[second] += scaled * features[second]
+def weighted_targets(targets, present, weight, result):  # type: ignore[no-untyped-def]
+    """What was missed in a block, int64 in ``2**-10`` grey levels, ``weight`` times; 0 where nothing was coded."""
     for variable in range(len(targets)):
-        if present[variable]:
-            target = min(max(targets[variable] >> TARGET_SHIFT, -LARGEST_TARGET), LARGEST_TARGET)
-            scaled = weight * float(target)
-            line = cross[variable]
-            for number in range(len(features)):
-                line[number] += scaled * features[number]
+        target = min(max(targets[variable] >> TARGET_SHIFT, -LARGEST_TARGET), LARGEST_TARGET)
+        result[variable] = weight * float(target) if present[variable] else 0.0
 
 
 @_exact
-def solve(gram, cross, coefficients, scratch):  # type: ignore[no-untyped-def]
-    """Improve ``coefficients`` ``[variables, features]``, then let the sums fade."""
+def learn(features, weights, targets, gram, cross):  # type: ignore[no-untyped-def]
+    """Add a row of blocks to the sums, of which ``gram`` is a lower triangle; ``targets`` hold the weights already."""
+    blocks, count = features.shape
+    # a chunk of blocks stays in the nearest cache while every row of the sums passes once
+    for start in range(0, blocks, CHUNK):
+        stop = min(start + CHUNK, blocks)
+        for first in range(count):
+            line = gram[first]
+            for block in range(start, stop):
+                scaled = weights[block] * features[block, first]
+                if scaled != 0.0:
+                    for second in range(first + 1):
+                        line[second] += scaled * features[block, second]
+        for variable in range(targets.shape[1]):
+            line = cross[variable]
+            for block in range(start, stop):
+                scaled = targets[block, variable]
+                if scaled != 0.0:
+                    for number in range(count):
+                        line[number] += scaled * features[block, number]
+
+
+@_exact
+def solve(gram, cross, coefficients, scratch, lasting_ridge):  # type: ignore[no-untyped-def]
+    """Improve ``coefficients`` ``[variables, features]``, then let the sums fade.
+
+    ``lasting_ridge`` holds coefficients near 0 until some hundred blocks speak for more.
+    """
     variables, count = cross.shape
     largest = 0.0
     for number in range(count):
@@ -134,23 +155,36 @@ def solve(gram, cross, coefficients, scratch):  # type: ignore[no-untyped-def]
             scratch[first, second] = entry
             scratch[second, first] = entry
         trace += np.int64(scratch[first, first])
-    ridge = (trace // count >> RIDGE_SHIFT) + np.int64(math.floor(LASTING_RIDGE * factor)) + 1
+    ridge = (trace // count >> RIDGE_SHIFT) + np.int64(math.floor(lasting_ridge[0] * factor)) + 1
+    rest = np.empty(count)
     for variable in range(variables):
         # residuals of later variables are not known yet: their coefficients stay 0
-        free = count - variables + variable
-        line = coefficients[variable]
-        for _ in range(SWEEPS):
-            for number in range(free):
-                row = scratch[number]
-                total = 0.0
-                for other in range(free):
-                    total += row[other] * line[other]
-                wanted = math.floor(cross[variable, number] * factor) * (1 << COEFFICIENT_BITS)
-                rest = np.int64(wanted - total + row[number] * line[number])
-                best = rest // (np.int64(row[number]) + ridge)
-                line[number] = float(min(max(best, -LARGEST_COEFFICIENT), LARGEST_COEFFICIENT))
+        _descend(scratch, cross[variable], factor, ridge, count - variables + variable, coefficients[variable], rest)
     _fade(gram, FADING)
     _fade(cross, FADING)
+
+
+@_exact
+def _descend(gram, cross, factor, ridge, free, coefficients, rest):  # type: ignore[no-untyped-def]
+    """Sweeps of coordinate descent for one variable; ``rest`` is what its coefficients leave of ``cross``."""
+    for number in range(free):
+        rest[number] = math.floor(cross[number] * factor) * (1 << COEFFICIENT_BITS)
+    for number in range(free):
+        if coefficients[number] != 0.0:
+            row, part = gram[number], coefficients[number]
+            for other in range(free):
+                rest[other] -= row[other] * part
+    for _ in range(SWEEPS):
+        for number in range(free):
+            row = gram[number]
+            wanted = np.int64(rest[number] + row[number] * coefficients[number])
+            best = wanted // (np.int64(row[number]) + ridge)
+            best = min(max(best, -LARGEST_COEFFICIENT), LARGEST_COEFFICIENT)
+            step = float(best) - coefficients[number]
+            if step != 0.0:
+                coefficients[number] = float(best)
+                for other in range(free):
+                    rest[other] -= row[other] * step
 
 
 @_exact

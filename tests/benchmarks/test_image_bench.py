@@ -22,6 +22,6 @@ def test_rates_are_file_bytes_of_the_same_pixels(data_folder: Path) -> None:
 
 
 def test_unknown_sets_and_settings_are_refused(data_folder: Path) -> None:
-    for settings in ({"sets": "cats"}, {"speed": "9"}, {"data": "nowhere"}):
+    for settings in ({"sets": "cats"}, {"speed": "9"}, {"data": "nowhere"}, {"sets": "held-out", "peers": "gif"}):
         with pytest.raises(codeckit.InvalidParameter):
             bench({"data": str(data_folder), **settings}, codeckit.RunContext())

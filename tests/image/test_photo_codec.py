@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import io
+import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, PngImagePlugin
 
 import codeckit
+from codeckit.codecs.image import block_coding, pyramid_coding
+from codeckit.codecs.image.adaptive_map import MapState, new_maps
+from codeckit.codecs.image.colour import to_ycocg
+from codeckit.codecs.image.integer_network import load_integer_network
+from codeckit.codecs.image.mixture_likelihood import log_likelihood
+from codeckit.codecs.image.packaged_weights import packaged_network_path
 from codeckit.formats.reader import ContainerReader
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -69,6 +78,39 @@ def test_bytes_depend_on_no_thread_count(photograph: NDArray[np.uint8]) -> None:
     (data,) = files
     for threads in (1, 3):
         assert np.array_equal(codeckit.decode(data, context=codeckit.RunContext(threads=threads)), photograph)
+
+
+def test_integers_cost_next_to_nothing_against_floating_point(
+    photograph: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without adaptation, what is coded is as long as the mixture's likelihood in floating point says."""
+    network = load_integer_network(packaged_network_path())
+    nats = 0.0
+
+    class Measuring(block_coding.BlockEncoder):
+        def code(self, index: int, stage: block_coding.StageBlocks, values: NDArray[np.int32]) -> None:
+            nonlocal nats
+            likelihood = log_likelihood(
+                torch.from_numpy(stage.parameters.astype(np.float32) / 1024),
+                torch.from_numpy(values.astype(np.float32)),
+                torch.from_numpy(stage.means.astype(np.float32) / 1024),
+                states=network.shape.states,
+            )
+            nats -= float(likelihood[torch.from_numpy(stage.present.all(1))].double().sum())
+            super().code(index, stage, values)
+
+    def frozen(variables: int) -> MapState:
+        maps = new_maps(variables)
+        maps[4][..., 1] = maps[8][..., 1] = 1 << 62
+        return maps
+
+    monkeypatch.setattr(pyramid_coding, "BlockEncoder", Measuring)
+    monkeypatch.setattr(block_coding, "new_maps", frozen)
+    planes = to_ycocg(photograph[:64, :128])  # sides that halve evenly: every block is whole
+    with ThreadPoolExecutor(1) as pool:
+        bits = pyramid_coding.encode_tile(planes, network, lanes=1, regression=False, pool=pool).bits
+    coarsest_bits = 2 * 4 * (8 + 2 * math.log2(511))
+    assert bits - coarsest_bits == pytest.approx(nats / math.log(2), rel=5e-4)
 
 
 def test_old_files_stay_readable() -> None:
