@@ -39,7 +39,7 @@ _OWN = {
     "context_tokens": "1024",
     "continuation_tokens": "256",
     "mass": "yes",
-    "decode_profile": "",
+    "dtype": "F16",
 }
 
 
@@ -57,8 +57,8 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
     """KL, top-1 agreement and perplexity of a model on decoded caches, at rates from file bytes.
 
     Settings: ``codec``, ``model``, ``data`` (JSON lines), ``documents`` (rows a:b), ``context_tokens``,
-    ``continuation_tokens``, ``mass`` (yes or no: give the codec the attention mass); all others go to the codec, and
-    one with commas runs once for each value.
+    ``continuation_tokens``, ``mass`` (yes or no: give the codec the attention mass), ``dtype`` (F16, BF16 or F32: how
+    the cache is stored); all others go to the codec, and one with commas runs once for each value.
     """
     own = {**_OWN, **{key: value for key, value in settings.items() if key in _OWN}}
     rest = {key: value.split(",") for key, value in settings.items() if key not in _OWN}
@@ -75,8 +75,8 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
     for done, row in enumerate(rows):
         reference = caches.read(row)
         cache = kv.from_arrays(
-            reference.keys.astype(np.float16),
-            reference.values.astype(np.float16),
+            _stored(reference.keys, own["dtype"]),
+            _stored(reference.values, own["dtype"]),
             rotary=rotary,
             model=Path(own["model"]).name,
             attention_mass=reference.attention_mass if own["mass"] == "yes" else None,
@@ -92,6 +92,7 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
         "context_tokens": int(own["context_tokens"]),
         "continuation_tokens": int(own["continuation_tokens"]),
         "attention_mass": own["mass"],
+        "dtype": own["dtype"],
         **provenance(),
     }
     return [
@@ -165,6 +166,16 @@ def _summary(outcomes: Sequence[_Outcome]) -> dict[str, Any]:
 def _mean_interval(values: NDArray[np.float64]) -> Interval:
     """The mean over documents with its interval over resampled documents."""
     return bootstrap(lambda chosen: float(values[chosen].mean()), len(values))
+
+
+def _stored(values: NDArray[np.float32], dtype: str) -> Any:
+    if dtype == "BF16":
+        import torch
+
+        return torch.from_numpy(values).to(torch.bfloat16)
+    if dtype not in ("F16", "F32"):
+        raise InvalidParameter(f"dtype={dtype} is not F16, BF16 or F32")
+    return values.astype(np.float16 if dtype == "F16" else np.float32)
 
 
 def _described(choice: Mapping[str, str]) -> dict[str, str]:
