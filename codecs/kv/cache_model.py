@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from .cache import LayerTable
 
-__all__ = ["MAGNITUDES", "CacheModel", "PartModel", "Predictor", "history_layers", "history_size"]
+__all__ = ["MAGNITUDES", "CacheModel", "Feed", "PartModel", "Predictor", "history_layers", "history_size"]
 
 MAGNITUDES = 4
 
@@ -55,6 +58,14 @@ class PartModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """How a part enters predictions: its rows of all their ``down`` side by side, and whose columns are which."""
+
+    down: NDArray[np.float32]
+    targets: tuple[tuple[tuple[int, int], slice], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CacheModel:
     """The model of every part, and what they share.
 
@@ -67,6 +78,33 @@ class CacheModel:
     reach: int
     intra_every: int
     shifts: NDArray[np.float32]
+
+    @cached_property
+    def feeds(self) -> Mapping[tuple[int, int], Feed]:
+        """The feed of every (layer, part)."""
+        pieces: dict[tuple[int, int], list[tuple[tuple[int, int], NDArray[np.float32]]]] = {
+            (layer, part): [] for layer, row in enumerate(self.parts) for part in range(len(row))
+        }
+        for layer, row in enumerate(self.parts):
+            earlier = history_layers(layer, reach=self.reach, intra_every=self.intra_every)
+            for part, model in enumerate(row):
+                sources = [(n, p) for n in earlier for p in range(len(self.parts[n]))]
+                sources += [(layer, p) for p in range(part)]
+                first = 0
+                for source in sources if model.predictor is not None else []:
+                    last = first + self.parts[source[0]][source[1]].scales.size
+                    pieces[source].append(((layer, part), model.predictor.down[first:last]))
+                    first = last
+        return {source: _feed(found) for source, found in pieces.items()}
+
+
+def _feed(pieces: list[tuple[tuple[int, int], NDArray[np.float32]]]) -> Feed:
+    if not pieces:
+        return Feed(down=np.zeros((0, 0), np.float32), targets=())
+    edges = np.cumsum([0, *(rows.shape[1] for _, rows in pieces)]).tolist()
+    columns = [slice(a, b) for a, b in pairwise(edges)]
+    down = np.ascontiguousarray(np.concatenate([rows for _, rows in pieces], axis=1))
+    return Feed(down=down, targets=tuple(zip([target for target, _ in pieces], columns, strict=True)))
 
 
 def history_layers(layer: int, *, reach: int, intra_every: int) -> list[int]:

@@ -7,12 +7,11 @@ them: classes and tables come from integers alone, so such differences stay as s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .cache_model import history_layers
-from .quantisation import dequantise, quantise
+from .quantisation import dequantise, quantise, reconstruction_values
 from .symbols import step_sizes
 
 if TYPE_CHECKING:
@@ -20,14 +19,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .cache_model import CacheModel, PartModel
+    from .cache_model import CacheModel
     from .symbol_block import DecodedSymbols
 
 __all__ = ["BLOCK_TOKENS", "ClosedLoop", "blocks_of"]
 
 Floats = "NDArray[np.float32]"
 
-BLOCK_TOKENS = 128
+BLOCK_TOKENS = 256
 
 
 def blocks_of(start: int, stop: int) -> list[tuple[int, int]]:
@@ -48,8 +47,9 @@ class ClosedLoop:
         self._model = model
         self._quality = quality
         self._weights = weights
-        # layer -> decoded coefficients [tokens, channels] of each part
-        self._decoded: dict[int, list[NDArray[np.float32]]] = {}
+        self._values = reconstruction_values(model.shifts)
+        # (layer, part) -> what the parts decoded so far add to the low-rank side of its predictor, [tokens, rank]
+        self._low: dict[tuple[int, int], NDArray[np.float32]] = {}
 
     def encode(
         self,
@@ -60,13 +60,12 @@ class ClosedLoop:
     ) -> None:
         """Fill ``symbols`` from ``parts``, float32 [tokens, heads, width] before RoPE, and their ``classes``."""
         steps = step_sizes(self._weights[layer], self._quality)
-        found: list[NDArray[np.float32]] = []
-        for model, values, numbers, own in zip(self._model.parts[layer], parts, classes, symbols, strict=True):
+        for part, (values, numbers, own) in enumerate(zip(parts, classes, symbols, strict=True)):
+            model = self._model.parts[layer][part]
             coefficients = _per_head(values - model.mean, model.analysis)
-            predictions = self._predict(layer, model, found, values.shape)
+            predictions = self._predict(layer, part, values.shape)
             quantise(coefficients, predictions, numbers, steps, self._model.shifts, own)
-            found.append(predictions.reshape(len(values), -1))
-        self._keep(layer, found)
+            self._feed(layer, part, predictions)
 
     def decode(
         self,
@@ -77,11 +76,10 @@ class ClosedLoop:
     ) -> list[NDArray[np.float32]]:
         """The parts of ``tokens`` of a chunk, means yet to be added: float32 [tokens, heads, width] before RoPE."""
         steps = step_sizes(self._weights[layer], self._quality)
-        found: list[NDArray[np.float32]] = []
         parts = []
-        for model, own, numbers in zip(self._model.parts[layer], symbols, classes, strict=True):
+        for part, (own, numbers) in enumerate(zip(symbols, classes, strict=True)):
             codes = own.codes[slice(*tokens)]
-            values = self._predict(layer, model, found, codes.shape)
+            values = self._predict(layer, part, codes.shape)
             dequantise(
                 codes,
                 own.marker,
@@ -89,39 +87,31 @@ class ClosedLoop:
                 own.first_escape(tokens[0]),
                 numbers[slice(*tokens)],
                 steps,
+                self._values,
                 self._model.shifts,
                 values,
             )
-            found.append(values.reshape(len(codes), -1))
-            parts.append(_per_head(values, model.synthesis))
-        self._keep(layer, found)
+            self._feed(layer, part, values)
+            parts.append(_per_head(values, self._model.parts[layer][part].synthesis))
         return parts
 
-    def _predict(
-        self,
-        layer: int,
-        model: PartModel,
-        found: list[NDArray[np.float32]],
-        shape: tuple[int, ...],
-    ) -> NDArray[np.float32]:
-        if model.predictor is None:
+    def _predict(self, layer: int, part: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        predictor = self._model.parts[layer][part].predictor
+        low = self._low.pop((layer, part), None)
+        if predictor is None or low is None:
             return np.zeros(shape, np.float32)
-        earlier = history_layers(layer, reach=self._model.reach, intra_every=self._model.intra_every)
-        rows = 0
-        low: Any = None
-        # the history is never gathered: each piece multiplies its own rows of the predictor
-        for piece in [*(part for number in earlier for part in self._decoded[number]), *found]:
-            product = piece @ model.predictor.down[rows : rows + piece.shape[1]]
-            rows += piece.shape[1]
-            low = product if low is None else np.add(low, product, out=low)
-        result: NDArray[np.float32] = (low @ model.predictor.up).reshape(shape)
-        return result
+        return (low @ predictor.up).reshape(shape)
 
-    def _keep(self, layer: int, found: list[NDArray[np.float32]]) -> None:
-        if self._model.reach == 0:
+    def _feed(self, layer: int, part: int, decoded: NDArray[np.float32]) -> None:
+        """Add what ``decoded`` coefficients contribute to every prediction that uses them, in one product."""
+        feed = self._model.feeds[layer, part]
+        if not feed.targets:
             return
-        self._decoded[layer] = found
-        self._decoded.pop(layer - self._model.reach, None)
+        product = decoded.reshape(len(decoded), -1) @ feed.down
+        for target, columns in feed.targets:
+            piece = product[:, columns]
+            known = self._low.get(target)
+            self._low[target] = piece if known is None else known + piece
 
 
 def _per_head(values: NDArray[np.float32], matrices: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from ...formats.errors import InvalidParameter
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["dequantise", "quantise"]
+__all__ = ["dequantise", "quantise", "reconstruction_values"]
 
 _MAX_SYMBOL = 1 << 30
 
@@ -64,27 +64,35 @@ def _quantise(coefficients, predictions, classes, steps, shifts, symbols):
     return largest
 
 
+def reconstruction_values(shifts: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What symbol ``s`` of a class stands for, in steps, at [class, s & 255]; ``shifts`` are [classes, 4]."""
+    symbols = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float32)
+    magnitudes = np.abs(symbols)
+    values: NDArray[np.float32] = magnitudes - shifts[:, np.minimum(magnitudes, 3).astype(np.int64)]
+    values = np.where(symbols < 0, -values, values)
+    values[:, 0] = 0
+    return values
+
+
 @compiled
-def dequantise(codes, marker, escaped, next_escape, classes, steps, shifts, predictions):
+def dequantise(codes, marker, escaped, next_escape, classes, steps, values, shifts, predictions):
     """Turn ``predictions`` [tokens, heads, width] into reconstructions, in place.
 
-    ``codes`` are symbols, or ``marker`` where the symbol is the next of ``escaped``, from number ``next_escape`` on.
+    ``codes`` uint8 are symbols modulo 256, or ``marker`` where the symbol is the next of ``escaped``, from number
+    ``next_escape`` on. ``values`` are those of :func:`reconstruction_values`.
     """
     tokens, heads, width = codes.shape
     for token in range(tokens):
         for head in range(heads):
             step = steps[head, token]
             for channel in range(width):
-                code = codes[token, head, channel]
-                if code == 0:
-                    continue
-                symbol = np.float32(code)
+                code, number = codes[token, head, channel], classes[token, head, channel]
+                value = values[number, code]
                 if code == marker:
                     symbol = np.float32(escaped[next_escape])
                     next_escape += 1
-                magnitude = abs(symbol)
-                shift = shifts[classes[token, head, channel], int(min(magnitude, np.float32(3.0)))]
-                value = magnitude - shift
-                if symbol < 0:
-                    value = -value
+                    magnitude = abs(symbol)
+                    value = magnitude - shifts[number, int(min(magnitude, np.float32(3.0)))]
+                    if symbol < 0:
+                        value = -value
                 predictions[token, head, channel] += value * step

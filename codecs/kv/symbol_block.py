@@ -35,7 +35,7 @@ _WHAT = "cache lanes"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedSymbols:
-    """The symbols of a part: ``codes`` [tokens, heads, width], where ``marker`` stands for the next of ``escaped``.
+    """The symbols of a part, modulo 256: ``codes`` uint8 [tokens, heads, width]; ``marker`` is the next of ``escaped``.
 
     ``places`` are the flat positions of the escapes, ascending.
     """
@@ -116,9 +116,9 @@ def decode_payloads(
     )
     lanes = np.arange(every.size)
     plan = plan_codes(block.tables)
-    if plan.value_dtype is None or plan.marker is None:
-        raise CorruptFile(f"{_WHAT}: the tables are wider than 16 bits, or have no escape")
-    values = lanes_numba.decode(block, lanes, plan, threads).view(plan.value_dtype)
+    if plan.code_dtype is not np.uint8 or plan.value_dtype is None or plan.marker is None or plan.marker > 127:
+        raise CorruptFile(f"{_WHAT}: the tables reach beyond 126, or have no escape")
+    values = lanes_numba.decode(block, lanes, plan, threads)
     minima = np.array([table.minimum for table in tables], np.int64)
     maxima = np.array([table.maximum for table in tables], np.int64)
     result: list[list[DecodedSymbols]] = []
