@@ -48,6 +48,7 @@ class _Outcome:
     file_bytes: int
     elements: int
     ideal_bits_per_element: float | None
+    profile: str
     encode_cpu_seconds: float
     decode_cpu_seconds: float
     quality: Quality
@@ -126,6 +127,7 @@ def _run(
         file_bytes=report.output_bytes,
         elements=cache.table.elements,
         ideal_bits_per_element=None if ideal is None else float(ideal),
+        profile=str(report.figures.get("profile") or Path(profile).stem),
         encode_cpu_seconds=encoded - start,
         decode_cpu_seconds=finished - encoded,
         quality=caches.judge(reference, keys, values, topic),
@@ -138,6 +140,7 @@ def _summary(outcomes: Sequence[_Outcome]) -> dict[str, Any]:
     ideals = [item.ideal_bits_per_element for item in outcomes if item.ideal_bits_per_element is not None]
     kl = np.array([item.quality.kl for item in outcomes])
     result: dict[str, Any] = {
+        "profile": outcomes[0].profile,
         "file_bytes": file_bytes,
         "bits_per_element": 8 * file_bytes / elements,
         "ratio_to_fp16": 2 * elements / file_bytes,

@@ -88,10 +88,12 @@ class CacheModel:
         for layer, row in enumerate(self.parts):
             earlier = history_layers(layer, reach=self.reach, intra_every=self.intra_every)
             for part, model in enumerate(row):
+                if model.predictor is None:
+                    continue
                 sources = [(n, p) for n in earlier for p in range(len(self.parts[n]))]
                 sources += [(layer, p) for p in range(part)]
                 first = 0
-                for source in sources if model.predictor is not None else []:
+                for source in sources:
                     last = first + self.parts[source[0]][source[1]].scales.size
                     pieces[source].append(((layer, part), model.predictor.down[first:last]))
                     first = last
