@@ -126,7 +126,10 @@ def _peers(data: bytes) -> Iterator[Row]:
             start = time.perf_counter()
             peer.encode(data, target, target, params)
             middle = time.perf_counter()
-            exact = peer.decode(target, params, {}) == data
+            try:
+                exact = peer.decode(target, params, {}) == data
+            except ValueError:  # pyppmd refuses some of its own files; that is its figure, not the end of ours
+                exact = False
             yield _row(label, data, target.stat().st_size, middle - start, time.perf_counter() - middle, exact)
 
 
