@@ -44,8 +44,9 @@ class _Plan:
 def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row]:
     """Rates, speeds, start-up, thread independence, awkward inputs and a long stream.
 
-    Settings: ``data`` (folder of the corpora), ``files``, ``figures`` (of rate, speed, start-up, threads, awkward,
-    stream) and ``presets`` as words joined by ``+``; ``threads`` for the speeds; ``stream_mib`` long is the stream.
+    Settings: ``data`` (folder of the corpora); ``files``, names of the table joined by ``;``; ``figures`` (of rate,
+    speed, start-up, threads, awkward, stream) and ``presets``, joined by ``+``; ``threads`` for the speeds;
+    ``stream_mib`` long is the stream.
     """
     plan = _plan(settings)
     makers: dict[str, Callable[[], Iterator[Row]]] = {
@@ -71,7 +72,7 @@ def _plan(settings: Mapping[str, str]) -> _Plan:
     folder = Path(settings.get("data", data_root() / "text" / "test"))
     if not folder.is_dir():
         raise InvalidParameter(f"{folder} is not a folder; name the one with the corpora with --set data=FOLDER")
-    files = tuple(settings["files"].split("+")) if "files" in settings else ()
+    files = tuple(settings["files"].split(";")) if "files" in settings else ()
     figures = tuple(settings.get("figures", "+".join(FIGURES)).split("+"))
     presets = tuple(settings.get("presets", "+".join(PRESETS)).split("+"))
     for words, known in ((figures, FIGURES), (presets, PRESETS)):
