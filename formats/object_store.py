@@ -46,6 +46,10 @@ class ObjectStore(ABC):
         """
 
     @abstractmethod
+    def exists(self, name: str) -> bool:
+        """Whether there is an object of that name."""
+
+    @abstractmethod
     def put(self, name: str, data: bytes) -> None:
         """Store an object, replacing one of that name."""
 
@@ -82,6 +86,10 @@ class FsspecStore(ObjectStore):
 
     def open(self, name: str) -> BinaryIO:
         return _open_forward(self._files, self._path(name))
+
+    def exists(self, name: str) -> bool:
+        with transfer_errors(name):
+            return bool(self._files.exists(self._path(name)))
 
     def put(self, name: str, data: bytes) -> None:
         path = self._path(name)

@@ -38,11 +38,13 @@ class RedisStore(ObjectStore):
             self._client: Any = redis.Redis.from_url(address, **settings)
 
     def open(self, name: str) -> BinaryIO:
-        key = self._key(name)
+        if not self.exists(name):
+            raise InvalidParameter(f"there is nothing at {name}")
+        return cast("BinaryIO", _RedisStream(self._client, self._key(name)))
+
+    def exists(self, name: str) -> bool:
         with transfer_errors(name):
-            if not self._client.exists(key):
-                raise InvalidParameter(f"there is nothing at {name}")
-        return cast("BinaryIO", _RedisStream(self._client, key))
+            return bool(self._client.exists(self._key(name)))
 
     def put(self, name: str, data: bytes) -> None:
         if len(data) > _MAX_STRING:
