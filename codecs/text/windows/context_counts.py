@@ -52,11 +52,11 @@ class CountSettings:
     """
 
     longest: int = 12
-    least: int = 8
+    least: int = 16
     least_documents: int = 3
     least_after_reset: int = 4
     damping: float = 0.3
-    table_bits: int = 26
+    table_bits: int = 25
 
 
 def count_contexts(
@@ -79,8 +79,7 @@ def count_contexts(
     for order in range(settings.longest + 1):
         contexts = made - first
         _count_successors(text, document_starts, ids, _NEVER, -1, ranks, contexts, *table.cleared())
-        # what follows a context in one document only is that document's own
-        found, seen, documents = table.entries(1, 2 if order > 2 and len(document_starts) > 2 else 1)
+        found, seen, documents = table.entries(1, 1)
         keys.append((found >> 8) + first << 8 | found & 255)
         counts.append(seen)
         spread.append(documents)

@@ -50,13 +50,15 @@ class PruneSettings:
     A byte of a context is kept where that saves ``least_bits`` on the counted text; a context none of whose descendants
     is kept must save ``node_bits`` in all. ``discount`` is taken off every count and given to the shorter context's
     prediction (absolute discounting, Ney et al. 1994), and so is ``document_share`` of what the average document added
-    to the count: what would be missing if one document had not been read.
+    to the count: what would be missing if one document had not been read. What is taken off follows the prediction of
+    the longest shorter context seen ``independence`` times as often: one seen hardly more often has seen the same.
     """
 
     least_bits: float = 4.0
     node_bits: float = 6.0
     discount: float = 0.5
     document_share: float = 1.0
+    independence: float = 2.0
 
 
 def prune_contexts(counts: ContextCounts, settings: PruneSettings) -> PrunedContexts:
@@ -78,6 +80,7 @@ def prune_contexts(counts: ContextCounts, settings: PruneSettings) -> PrunedCont
         counts.counts,
         counts.documents,
         settings.document_share,
+        settings.independence,
         root / 65536.0,
         levels / 65536.0,
         settings.least_bits * UNIT,
@@ -111,12 +114,25 @@ def _level_of(weight, levels):  # type: ignore[no-untyped-def]
 
 @compiled
 def _prune_node(  # type: ignore[no-untyped-def]
-    first, last, successors, counts, documents, share, parent, levels, least_bits, discount, kept, prediction
+    first,
+    last,
+    total,
+    successors,
+    counts,
+    documents,
+    share,
+    parent,
+    prior,
+    levels,
+    least_bits,
+    discount,
+    kept,
+    prediction,
 ):
-    """Choose the entries of one context and set its ``prediction``; return the bits saved."""
-    total = 0.0
-    for k in range(first, last):
-        total += counts[k]
+    """Choose the entries of one context and set its ``prediction``; return the bits saved.
+
+    What counts are discounted by follows ``prior``; savings are over ``parent``.
+    """
     released = 0.0
     for k in range(first, last):
         released += min(discount + share * counts[k] / documents[k], np.float64(counts[k]))
@@ -124,7 +140,7 @@ def _prune_node(  # type: ignore[no-untyped-def]
     kept_parent = 0.0
     for k in range(first, last):
         y = successors[k]
-        p = (max(0.0, counts[k] - discount - share * counts[k] / documents[k]) + released * parent[y]) / total
+        p = (max(0.0, counts[k] - discount - share * counts[k] / documents[k]) + released * prior[y]) / total
         if p > parent[y] and p * total * np.log2(p / parent[y]) >= least_bits and p > levels[0]:
             kept[k] = 1
             kept_mass += p
@@ -136,7 +152,7 @@ def _prune_node(  # type: ignore[no-untyped-def]
     for k in range(first, last):
         if kept[k]:
             y = successors[k]
-            p = (max(0.0, counts[k] - discount - share * counts[k] / documents[k]) + released * parent[y]) / total
+            p = (max(0.0, counts[k] - discount - share * counts[k] / documents[k]) + released * prior[y]) / total
             weight = p - rest * parent[y]
             if weight < 0.7 * levels[0]:
                 kept[k] = 0
@@ -166,6 +182,7 @@ def _prune(  # type: ignore[no-untyped-def]
     counts,
     documents,
     share,
+    independence,
     root,
     levels,
     least_bits,
@@ -180,6 +197,7 @@ def _prune(  # type: ignore[no-untyped-def]
     following = np.zeros(deepest, np.int64)
     used = np.zeros(deepest, np.bool_)
     saved = np.zeros(deepest)
+    totals = np.zeros(deepest)
     depth = 0
     following[0] = child_starts[0]
     while depth >= 0:
@@ -192,14 +210,22 @@ def _prune(  # type: ignore[no-untyped-def]
             used[depth] = False
             first = starts[child]
             last = starts[child + 1]
+            totals[depth] = 0.0
+            for k in range(first, last):
+                totals[depth] += counts[k]
+            prior = depth - 1
+            while prior > 0 and totals[prior] < independence * totals[depth]:
+                prior -= 1
             saved[depth] = _prune_node(
                 first,
                 last,
+                totals[depth],
                 successors,
                 counts,
                 documents,
                 share,
                 predictions[depth - 1],
+                predictions[prior],
                 levels,
                 least_bits,
                 discount,
