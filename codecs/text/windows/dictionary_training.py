@@ -28,15 +28,14 @@ _BYTES = [bytes([value]) for value in range(256)]
 class DictionarySettings:
     """How a dictionary is refined.
 
-    ``grown_size`` strings are made in ``growth_rounds``, which read every ``growth_stride``-th document; then
-    ``pruning_rounds`` read all of them and bring the size down to ``size`` by equal factors, each replacing a share
-    ``exchange`` of the strings by joined neighbours that save more. No string is longer than ``longest``.
+    ``grown_size`` strings are made in ``growth_rounds``; then ``pruning_rounds`` bring the size down to ``size`` by
+    equal factors, each replacing a share ``exchange`` of the strings by joined neighbours that save more. No string is
+    longer than ``longest``.
     """
 
     size: int = 65535
     grown_size: int = 260_000
     growth_rounds: int = 8
-    growth_stride: int = 3
     pruning_rounds: int = 12
     exchange: float = 0.03
     longest: int = 32
@@ -54,8 +53,7 @@ def train_dictionary(
         growing = number < settings.growth_rounds
         if not growing:
             size = max(settings.size, size * shrink)
-        read = documents[:: settings.growth_stride] if growing else documents
-        strings = _next_strings(strings, read, round(size), growing, settings, report, number)
+        strings = _next_strings(strings, documents, round(size), growing, settings, report, number)
     return sorted(strings)
 
 

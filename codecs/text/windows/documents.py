@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ....formats.errors import InvalidParameter
 
-__all__ = ["Document", "held_out_titles", "read_documents", "training_documents"]
+__all__ = ["Document", "development_titles", "held_out_titles", "read_documents", "training_documents"]
 
 _TITLE = re.compile(rb"(?m)^# Title: (.*)$")
 
@@ -29,7 +29,16 @@ class Document:
 
 def held_out_titles() -> frozenset[str]:
     """The eight books of the training corpus whose titles have the smallest SHA-256, kept for measuring."""
-    text = files(__package__).joinpath("held_out_books.txt").read_text(encoding="utf-8")
+    return _titles("held_out_books.txt")
+
+
+def development_titles() -> frozenset[str]:
+    """Six books on which the settings of the dictionary were chosen; it is not trained on them either."""
+    return _titles("development_books.txt")
+
+
+def _titles(name: str) -> frozenset[str]:
+    text = files(__package__).joinpath(name).read_text(encoding="utf-8")
     return frozenset(line.strip() for line in text.splitlines() if line.strip())
 
 
@@ -56,12 +65,12 @@ def read_documents(paths: Iterable[Path]) -> list[Document]:
     return documents
 
 
-def training_documents(paths: Sequence[Path]) -> list[NDArray[np.uint8]]:
-    """The documents of ``paths`` as arrays of bytes, without the held-out books.
+def training_documents(paths: Sequence[Path], left_out: frozenset[str] = frozenset()) -> list[NDArray[np.uint8]]:
+    """The documents of ``paths`` as arrays of bytes, without the held-out books and those of titles ``left_out``.
 
     Raises :class:`InvalidParameter` when nothing is left.
     """
-    held_out = held_out_titles()
+    held_out = held_out_titles() | left_out
     documents = [document for document in read_documents(paths) if document.title not in held_out]
     if not sum(len(document.text) for document in documents):
         raise InvalidParameter("the data hold no text to train on")

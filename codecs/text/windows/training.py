@@ -90,11 +90,11 @@ def _list_windows(data: Sequence[Path], settings: Mapping[str, str], report: Cal
 
 def _train_dictionary(data: Sequence[Path], settings: Mapping[str, str], report: Callable[[str], None]) -> bytes:
     from .dictionary_training import DictionarySettings, train_dictionary
-    from .documents import training_documents
+    from .documents import development_titles, training_documents
     from .string_file import dictionary_bytes
 
     chosen = make_parameters(DictionarySettings, {"": {}}, "", settings)
-    documents = training_documents(data)
+    documents = training_documents(data, development_titles())
     report(f"{len(documents)} documents, {sum(map(len, documents)):,} bytes")
     return dictionary_bytes(train_dictionary(documents, chosen, report))
 
