@@ -46,14 +46,16 @@ class CountSettings:
     """Which contexts are counted, and how.
 
     Contexts of up to ``longest`` bytes that occur at least ``least`` times, in at least ``least_documents`` documents;
-    contexts that reach back to a reset from a count of ``least_after_reset``. The r-th occurrence of a context within
+    contexts that reach back to a reset, over at most ``longest_after_reset`` bytes, from a count of
+    ``least_after_reset``. The r-th occurrence of a context within
     one document counts r ** -``damping``: the words of one book should not speak for others. ``table_bits`` is log2 of
     the number of slots of the hash table, 16 bytes each.
     """
 
-    longest: int = 12
+    longest: int = 10
     least: int = 16
     least_documents: int = 3
+    longest_after_reset: int = 9
     least_after_reset: int = 4
     damping: float = 0.3
     table_bits: int = 25
@@ -75,17 +77,19 @@ def count_contexts(
     ids = np.zeros(len(text), np.int32)
     first, made = 0, 1
     table = _Table(1 << settings.table_bits)
+    small_table = _Table(1 << max(10, settings.table_bits - 3))
     ranks = np.maximum(1, np.round(UNIT * np.arange(1, 4097) ** -settings.damping)).astype(np.int32)
     for order in range(settings.longest + 1):
         contexts = made - first
-        _count_successors(text, document_starts, ids, _NEVER, -1, ranks, contexts, *table.cleared())
+        _count_successors(text, document_starts, ids, _NEVER, -1, ranks, contexts, table.cleared())
         found, seen, documents = table.entries(1, 1)
         keys.append((found >> 8) + first << 8 | found & 255)
         counts.append(seen)
         spread.append(documents)
-        if since_reset is not None:
-            _count_successors(text, document_starts, ids, since_reset, order, ranks, contexts, *table.cleared())
-            found, seen, documents = table.entries(1, 1)
+        if since_reset is not None and order <= settings.longest_after_reset:
+            cleared = small_table.cleared()
+            _count_successors(text, document_starts, ids, since_reset, order, ranks, contexts, cleared)
+            found, seen, documents = small_table.entries(1, 1)
             owners, number = np.unique(found >> 8, return_inverse=True)
             kept = np.bincount(number, weights=seen, minlength=len(owners)) >= settings.least_after_reset * UNIT
             renumbered = np.cumsum(kept) - 1
@@ -99,9 +103,9 @@ def count_contexts(
         report(f"order {order}: {contexts:,} contexts, {made:,} in all")
         if order == settings.longest:
             break
-        _count_extensions(text, document_starts, ids, order, *table.cleared())
+        _count_extensions(text, document_starts, ids, order, table.cleared())
         found = table.renumber(settings.least, min(settings.least_documents, len(document_starts) - 1))
-        _extend(text, document_starts, ids, order, table.keys, table.counts)
+        _extend(text, document_starts, ids, order, table.slots)
         parents.append(((found >> 8) + first).astype(np.int32))
         symbols.append((found & 255).astype(np.int16))
         first, made = made, made + len(found)
@@ -109,41 +113,46 @@ def count_contexts(
 
 
 class _Table:
-    """A hash table of counts: how often each key occurs, and in how many documents."""
+    """A hash table of counts: how often each key occurs, and in how many documents.
+
+    A slot is two integers side by side, so that counting touches one line of memory: the key, and count << 32 |
+    last document + 1 << 16 | number of documents.
+    """
 
     def __init__(self, slots: int) -> None:
-        self.keys = np.empty(slots, np.int64)
-        self.counts = np.empty(slots, np.int32)
-        self.last = np.empty(slots, np.uint16)
-        self.documents = np.empty(slots, np.uint16)
+        self.slots = np.empty((slots, 2), np.int64)
 
-    def cleared(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint16], NDArray[np.uint16]]:
-        self.keys.fill(_EMPTY)
-        self.counts.fill(0)
-        self.last.fill(0)
-        self.documents.fill(0)
-        return self.keys, self.counts, self.last, self.documents
+    def cleared(self) -> NDArray[np.int64]:
+        _clear(self.slots)
+        return self.slots
 
     def entries(
         self, least: int, least_documents: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
         """The keys that occur often enough, sorted, with their counts and numbers of documents (at most 255)."""
-        if np.count_nonzero(self.counts) > 0.8 * len(self.counts):
-            raise ValueError("the hash table of the counts is too small; raise table_bits")
-        used = np.flatnonzero((self.counts >= least) & (self.documents >= least_documents))
-        keys = self.keys[used]
+        used = self._used()
+        packed = self.slots[used, 1]
+        enough = (packed >> 32 >= least) & (packed & 0xFFFF >= least_documents)
+        keys, packed = self.slots[used[enough], 0], packed[enough]
         order = np.argsort(keys)
-        documents: NDArray[np.uint8] = np.minimum(self.documents[used][order], 255).astype(np.uint8)
-        return keys[order], self.counts[used][order], documents
+        packed = packed[order]
+        documents: NDArray[np.uint8] = np.minimum(packed & 0xFFFF, 255).astype(np.uint8)
+        return keys[order], (packed >> 32).astype(np.int32), documents
 
     def renumber(self, least: int, least_documents: int) -> NDArray[np.int64]:
-        """Replace counts by the number, in the order of keys, of what occurs often enough, -1 for others."""
+        """Replace values by the number, in the order of keys, of what occurs often enough, -1 for others."""
         keys, _, _ = self.entries(least, least_documents)
-        used = np.flatnonzero(self.counts > 0)
-        number = np.searchsorted(keys, self.keys[used])
-        number[(self.counts[used] < least) | (self.documents[used] < least_documents)] = -1
-        self.counts[used] = number
+        used = self._used()
+        number = np.minimum(np.searchsorted(keys, self.slots[used, 0]), len(keys) - 1)
+        kept = keys[number] == self.slots[used, 0] if len(keys) else np.zeros(len(used), np.bool_)
+        self.slots[used, 1] = np.where(kept, number, -1)
         return keys
+
+    def _used(self) -> NDArray[np.int64]:
+        used = np.flatnonzero(self.slots[:, 0] != _EMPTY)
+        if len(used) > 0.8 * len(self.slots):
+            raise ValueError("the hash table of the counts is too small; raise table_bits")
+        return used
 
 
 _NEVER = np.empty(0, np.uint8)
@@ -167,28 +176,35 @@ def _joined(
     )
 
 
+@compiled
+def _clear(slots):  # type: ignore[no-untyped-def]
+    for slot in range(len(slots)):
+        slots[slot, 0] = _EMPTY
+        slots[slot, 1] = 0
+
+
 @inlined
-def _slot(keys, key):  # type: ignore[no-untyped-def]
-    mask = np.uint64(len(keys) - 1)
+def _slot(slots, key):  # type: ignore[no-untyped-def]
+    mask = np.uint64(len(slots) - 1)
     slot = (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(22)) & mask
-    while keys[slot] != _EMPTY and keys[slot] != key:
+    while slots[slot, 0] != _EMPTY and slots[slot, 0] != key:
         slot = (slot + np.uint64(1)) & mask
     return slot
 
 
 @inlined
-def _add(keys, counts, last, documents, key, document, weight):  # type: ignore[no-untyped-def]
-    slot = _slot(keys, key)
-    keys[slot] = key
-    counts[slot] += weight
-    if last[slot] != document + 1:
-        last[slot] = document + 1
-        documents[slot] += 1
+def _add(slots, key, document, weight):  # type: ignore[no-untyped-def]
+    slot = _slot(slots, key)
+    slots[slot, 0] = key
+    value = slots[slot, 1] + (np.int64(weight) << 32)
+    if (value >> 16) & 0xFFFF != document + 1:
+        value = (value & ~np.int64(0xFFFF0000)) + ((document + 1) << 16) + 1
+    slots[slot, 1] = value
 
 
 @compiled
 def _count_successors(  # type: ignore[no-untyped-def]
-    text, document_starts, ids, since_reset, order, ranks, contexts, keys, counts, last, documents
+    text, document_starts, ids, since_reset, order, ranks, contexts, slots
 ):
     """Count (context, next byte); ``order`` >= 0 counts only places that many bytes after a reset."""
     seen = np.zeros(contexts, np.int32)  # occurrences of each context within the document
@@ -208,22 +224,22 @@ def _count_successors(  # type: ignore[no-untyped-def]
                 seen[context] = 0
             weight = ranks[min(seen[context], len(ranks) - 1)]
             seen[context] += 1
-            _add(keys, counts, last, documents, np.int64(context) << 8 | np.int64(text[i]), document, weight)
+            _add(slots, np.int64(context) << 8 | np.int64(text[i]), document, weight)
 
 
 @compiled
 def _count_extensions(  # type: ignore[no-untyped-def]
-    text, document_starts, ids, order, keys, counts, last, documents
+    text, document_starts, ids, order, slots
 ):
     for document in range(len(document_starts) - 1):
         for i in range(document_starts[document] + order + 1, document_starts[document + 1]):
             if ids[i] >= 0:
                 key = np.int64(ids[i]) << 8 | np.int64(text[i - order - 1])
-                _add(keys, counts, last, documents, key, document, 1)
+                _add(slots, key, document, 1)
 
 
 @compiled
-def _extend(text, document_starts, ids, order, keys, numbers):  # type: ignore[no-untyped-def]
+def _extend(text, document_starts, ids, order, slots):  # type: ignore[no-untyped-def]
     for document in range(len(document_starts) - 1):
         start = document_starts[document]
         end = document_starts[document + 1]
@@ -231,4 +247,4 @@ def _extend(text, document_starts, ids, order, keys, numbers):  # type: ignore[n
             ids[i] = -1
         for i in range(start + order + 1, end):
             if ids[i] >= 0:
-                ids[i] = numbers[_slot(keys, np.int64(ids[i]) << 8 | np.int64(text[i - order - 1]))]
+                ids[i] = slots[_slot(slots, np.int64(ids[i]) << 8 | np.int64(text[i - order - 1])), 1]
