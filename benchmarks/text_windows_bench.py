@@ -178,7 +178,7 @@ def _tokenizers(text: bytes, path: Path, steps: int, context: RunContext) -> lis
 
     rows = []
     for name, scheme in _SCHEMES.items():
-        if name in ("windows b=16", "dictionary, longest match", "dictionary, fewest tokens"):
+        if scheme.get("mode") == "dictionary":
             ids = WindowTokenizer(**scheme).encode(text)
             rows.append({"scheme": name, "tokens": len(ids), "bytes_per_token": len(text) / len(ids)})
     for name, count in peer_tokenizers(training_documents([path]), text):
