@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 
 from ..formats.errors import ExternalFailure
 
-__all__ = ["peer_tokenizers"]
+__all__ = ["PEERS", "peer_tokenizers"]
 
+PEERS = ("byte-bpe", "unigram", "bpe")
 _VOCABULARY = 65536
 
 
-def peer_tokenizers(documents: Sequence[NDArray[np.uint8]], text: bytes) -> Iterator[tuple[str, int]]:
-    """Train each peer on ``documents``; its name and how many tokens it makes of ``text``.
+def peer_tokenizers(
+    documents: Sequence[NDArray[np.uint8]], text: bytes, kinds: Sequence[str] = PEERS
+) -> Iterator[tuple[str, int]]:
+    """Train each peer of ``kinds`` on ``documents``; its name and how many tokens it makes of ``text``.
 
     Raises :class:`ExternalFailure` when a peer is not installed.
     """
@@ -29,11 +32,12 @@ def peer_tokenizers(documents: Sequence[NDArray[np.uint8]], text: bytes) -> Iter
     training = "".join(document.tobytes().decode("utf-8", "replace") for document in documents)
     lines = training.splitlines(keepends=True)
     content = text.decode("utf-8", "replace")
-    yield "byte-level BPE (tokenizers)", _byte_level_bpe(lines, content)
+    if "byte-bpe" in kinds:
+        yield "byte-level BPE (tokenizers)", _byte_level_bpe(lines, content)
     with tempfile.TemporaryDirectory() as name:
         corpus = Path(name, "training.txt")
         corpus.write_text(training, encoding="utf-8")
-        for kind in ("unigram", "bpe"):
+        for kind in (kind for kind in ("unigram", "bpe") if kind in kinds):
             yield f"SentencePiece {kind}", _sentencepiece(corpus, kind, content)
 
 

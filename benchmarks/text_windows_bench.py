@@ -47,7 +47,8 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
 
     Settings: ``parts`` (of rates, speed, tokenizers, stability, table, model; joined by ``+``; default all),
     ``data`` (the books; default the training corpus, of which only ``held_out_books.txt`` is read), ``megabytes``
-    (of held-out text, from equal shares of each book; default all), ``steps`` (of the language model).
+    (of held-out text, from equal shares of each book; default all), ``steps`` (of the language model), ``peers``
+    (other tokenizers to train, of byte-bpe, unigram, bpe).
     """
     parts: Mapping[str, Callable[..., list[dict[str, Any]]]] = {
         "rates": _rates,
@@ -57,7 +58,7 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
         "table": _table,
         "model": _language_models,
     }
-    own = {"parts": "+".join(parts), "data": "", "megabytes": "0", "steps": "200"}
+    own = {"parts": "+".join(parts), "data": "", "megabytes": "0", "steps": "200", "peers": "byte-bpe+unigram+bpe"}
     for key, value in settings.items():
         if key not in own:
             raise InvalidParameter(f"no setting is called {key!r}; there are {', '.join(own)}")
@@ -70,7 +71,7 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
     where = {"benchmark": "text-windows", "data": "held-out books", "input_bytes": len(text), **provenance()}
     rows: list[dict[str, Any]] = []
     for part in chosen:
-        rows += [{"part": part, **row, **where} for row in parts[part](text, path, int(own["steps"]), context)]
+        rows += [{"part": part, **row, **where} for row in parts[part](text, path, own, context)]
     return rows
 
 
@@ -90,7 +91,7 @@ def _held_out(path: Path, megabytes: float) -> bytes:
     return b"".join(pieces)
 
 
-def _rates(text: bytes, path: Path, steps: int, context: RunContext) -> list[dict[str, Any]]:
+def _rates(text: bytes, path: Path, own: Mapping[str, str], context: RunContext) -> list[dict[str, Any]]:
     rows = []
     for number, (name, scheme) in enumerate(_SCHEMES.items()):
         coded = codeckit.encode(text, codec="windows", settings=scheme, context=context)
@@ -136,7 +137,7 @@ def _efficiency(text: bytes, scheme: Mapping[str, Any]) -> float | None:
     return information / bits
 
 
-def _speed(text: bytes, path: Path, steps: int, context: RunContext) -> list[dict[str, Any]]:
+def _speed(text: bytes, path: Path, own: Mapping[str, str], context: RunContext) -> list[dict[str, Any]]:
     """Best of several runs on one thread, on the whole text and back."""
     rows = []
     for name in ("windows b=16", "dictionary, longest match", "dictionary, fewest tokens", "windows b=32", "plain AC"):
@@ -172,7 +173,7 @@ def _best(work: Callable[[], Any], runs: int) -> tuple[Any, float]:
     return result, best
 
 
-def _tokenizers(text: bytes, path: Path, steps: int, context: RunContext) -> list[dict[str, Any]]:
+def _tokenizers(text: bytes, path: Path, own: Mapping[str, str], context: RunContext) -> list[dict[str, Any]]:
     """Other tokenizers with 65,536 ids, trained here on the same books, beside ours."""
     from .subword_peers import peer_tokenizers
 
@@ -181,13 +182,13 @@ def _tokenizers(text: bytes, path: Path, steps: int, context: RunContext) -> lis
         if scheme.get("mode") == "dictionary":
             ids = WindowTokenizer(**scheme).encode(text)
             rows.append({"scheme": name, "tokens": len(ids), "bytes_per_token": len(text) / len(ids)})
-    for name, count in peer_tokenizers(training_documents([path]), text):
+    for name, count in peer_tokenizers(training_documents([path]), text, own["peers"].split("+")):
         rows.append({"scheme": name, "tokens": count, "bytes_per_token": len(text) / count})
         context.report("tokenizers", len(rows), None)
     return rows
 
 
-def _stability(text: bytes, path: Path, steps: int, context: RunContext) -> list[dict[str, Any]]:
+def _stability(text: bytes, path: Path, own: Mapping[str, str], context: RunContext) -> list[dict[str, Any]]:
     """Share of the tokens of a passage that stay when one word is put before it."""
     passages = [text[start : start + 2000] for start in range(0, len(text) - 2000, max(2000, len(text) // 100))]
     rows = []
@@ -200,7 +201,7 @@ def _stability(text: bytes, path: Path, steps: int, context: RunContext) -> list
     return rows
 
 
-def _table(text: bytes, path: Path, steps: int, context: RunContext) -> list[dict[str, Any]]:
+def _table(text: bytes, path: Path, own: Mapping[str, str], context: RunContext) -> list[dict[str, Any]]:
     """The most frequent windows of 16 bits and what they stand for."""
     tokenizer = WindowTokenizer(bits=16)
     ids = tokenizer.encode(text)
@@ -221,14 +222,14 @@ def _training_text(path: Path, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def _language_models(text: bytes, path: Path, steps: int, context: RunContext) -> list[dict[str, Any]]:
+def _language_models(text: bytes, path: Path, own: Mapping[str, str], context: RunContext) -> list[dict[str, Any]]:
     """A small transformer on 8-bit tokens of each kind, trained on the same number of them."""
     import torch
 
     from .small_language_model import LanguageModelSettings, train_and_judge
 
     torch.set_num_threads(context.threads or 1)
-    chosen = LanguageModelSettings(steps=steps)
+    chosen = LanguageModelSettings(steps=int(own["steps"]))
     tokens = chosen.steps * chosen.batch * chosen.context
     rows = []
     kinds: Mapping[str, Mapping[str, Any] | None] = {
