@@ -47,14 +47,16 @@ class CountSettings:
 
     Contexts of up to ``longest`` bytes that occur at least ``least`` times, in at least ``least_documents`` documents;
     contexts that reach back to a reset, over at most ``longest_after_reset`` bytes, from a count of
-    ``least_after_reset``. The r-th occurrence of a context within
-    one document counts r ** -``damping``: the words of one book should not speak for others. ``table_bits`` is log2 of
-    the number of slots of the hash table, 16 bytes each.
+    ``least_after_reset``. What follows a context of more than two bytes in fewer than ``successor_documents`` documents
+    is not counted, nor in the context's total. The r-th occurrence of a context within one document counts
+    r ** -``damping``: the words of one book should not speak for others. ``table_bits`` is log2 of the number of slots
+    of the hash table, 16 bytes each.
     """
 
     longest: int = 10
     least: int = 16
     least_documents: int = 3
+    successor_documents: int = 1
     longest_after_reset: int = 9
     least_after_reset: int = 4
     damping: float = 0.3
@@ -82,7 +84,7 @@ def count_contexts(
     for order in range(settings.longest + 1):
         contexts = made - first
         _count_successors(text, document_starts, ids, _NEVER, -1, ranks, contexts, table.cleared())
-        found, seen, documents = table.entries(1, 1)
+        found, seen, documents = table.entries(1, settings.successor_documents if order > 2 else 1)
         keys.append((found >> 8) + first << 8 | found & 255)
         counts.append(seen)
         spread.append(documents)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +40,8 @@ def train_model(
     lengths = np.array([len(document) for document in documents], np.int64)
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     counting = settings.counting
-    first = CountSettings(
-        longest=min(settings.first_longest, counting.longest),
-        least=settings.first_least,
-        table_bits=counting.table_bits,
-    )
+    longest = min(settings.first_longest, counting.longest)
+    first = replace(counting, longest=longest, least=settings.first_least)
     model = assembled(_pruned(text, starts, None, first, settings, report))
     since_reset = places_in_windows(text, model)
     report(f"windows of 16 bits: {len(text) / np.count_nonzero(since_reset & 128):.4f} bytes each")
