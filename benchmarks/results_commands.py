@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import codeckit
 
-from ..formats.errors import CorruptFile
+from ..formats.atomic_file import output_errors
+from ..formats.errors import CorruptFile, InvalidParameter
 from .audit import audit
 from .diff import Regression, compare, parse_percent, regressions
 from .report import write_report
 from .results import export_rows, load_results
 from .store import Store
+from .summary_rows import summary_rows
 
 __all__ = ["AUDIT", "DIFF", "EXPORT", "REPORT"]
 
@@ -86,17 +89,27 @@ class ExportCommand:
     """Writes all rows as a table."""
 
     name = "export"
-    summary = "rows of a results file as .csv, .parquet or .jsonl"
+    summary = "rows of a results file as .csv, .parquet or .jsonl; with --summary only points, deltas and correlations"
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("results", metavar="RESULTS.sqlite")
         parser.add_argument("-o", "--output", metavar="FILE", required=True)
+        parser.add_argument("--summary", action="store_true", help="append a row for each point, delta and correlation")
+        parser.add_argument("--anchor", metavar="CURVE", help="what deltas are against (the first curve)")
 
     def run(self, options: argparse.Namespace, context: codeckit.RunContext) -> list[dict[str, Any]]:
         with Store(Path(options.results)) as store:
             results = load_results(store)
-        export_rows(results, Path(options.output))
-        return [{"output": options.output, "rows": len(results.rows)}]
+        target = Path(options.output)
+        if not options.summary:
+            export_rows(results, target)
+            return [{"output": options.output, "rows": len(results.rows)}]
+        if target.suffix != ".jsonl":
+            raise InvalidParameter("a summary is written as .jsonl")
+        rows = summary_rows(results, anchor=options.anchor)
+        with output_errors(options.output), target.open("a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+        return [{"output": options.output, "rows": len(rows)}]
 
 
 class AuditCommand:

@@ -27,6 +27,13 @@ def _mobilenet(name: str) -> Scorer:
     return MobileNetTask(name)
 
 
+def _spoken_digits() -> Scorer:
+    from .spoken_digits import SpokenDigitsTask
+
+    return SpokenDigitsTask()
+
+
 TASKS: Mapping[str, Callable[[], Scorer]] = {
-    name: partial(_mobilenet, name) for name in ("mobilenet-v1-0.25", "mobilenet-v1-0.75", "mobilenet-v2")
+    **{name: partial(_mobilenet, name) for name in ("mobilenet-v1-0.25", "mobilenet-v1-0.75", "mobilenet-v2")},
+    "spoken-digits": _spoken_digits,
 }

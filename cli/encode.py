@@ -11,9 +11,11 @@ from typing import Any
 
 from ..codecs.run_context import CancellationToken
 from ..encoding import encode
-from ..formats.errors import InvalidParameter
+from ..executors import Job as WorkerJob
+from ..executors import make_executor
+from ..formats.errors import InvalidParameter, OutputFailure
 from .output import ProgressBar, format_size, note, print_table
-from .runs import Job, cancellable, parse_settings, plan_jobs, run_context, run_jobs
+from .runs import Job, cancellable, parse_settings, plan_jobs, run_context, run_jobs, show_outcomes
 
 __all__ = ["run"]
 
@@ -24,8 +26,32 @@ def run(options: argparse.Namespace) -> int:
     jobs = plan_jobs(options, lambda path: path.name + ".ck")
     if options.resume and options.output_dir is not None:
         jobs = _unfinished(jobs, quiet=options.quiet)
+    if options.executor is not None:
+        return _run_on_workers(options, jobs, settings)
     with cancellable() as token:
         return run_jobs(options, jobs, lambda job: _encode(job, options, settings, token), _show)
+
+
+def _run_on_workers(options: argparse.Namespace, jobs: list[Job], settings: Mapping[str, str]) -> int:
+    """Encode every input on an executor's workers; outputs appear whole, so a job done twice does no harm."""
+    if options.output_dir is None:
+        raise InvalidParameter("--executor is for many inputs: give --output-dir DIR")
+    existing = next((job.output for job in jobs if Path(job.output).exists()), None)
+    if existing is not None and not options.force:
+        raise OutputFailure(f"{existing} exists; pass -f to replace it, or --resume to leave finished outputs alone")
+    executor = make_executor(options.executor, workers=options.workers, address=options.address)
+    # a worker on another machine has another current folder
+    absolute = [Job(input=str(Path(job.input).resolve()), output=str(Path(job.output).resolve())) for job in jobs]
+    by_key = {job.output: shown for job, shown in zip(absolute, jobs, strict=True)}
+    quiet = argparse.Namespace(**{**vars(options), "quiet": True, "force": True, "threads": options.threads or 1})
+    work = [WorkerJob(key=job.output, payload=(job, quiet, dict(settings))) for job in absolute]
+    outcomes = ((by_key[one.key], one.error or one.value) for one in executor.run(_encode_on_worker, work))
+    return show_outcomes(options, len(jobs), outcomes, _show)
+
+
+def _encode_on_worker(payload: tuple[Job, argparse.Namespace, Mapping[str, str]]) -> Mapping[str, Any]:
+    job, options, settings = payload
+    return _encode(job, options, settings, CancellationToken())
 
 
 def _encode(

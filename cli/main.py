@@ -80,6 +80,9 @@ def _add_encode(commands: _Commands) -> None:
     command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (default 0)")
     command.add_argument("--resume", action="store_true", help="continue an interrupted run from OUTPUT.resume")
     command.add_argument("--verify", action="store_true", help="decode the result and check it before it appears")
+    command.add_argument("--executor", choices=("local", "ray"), help="with --output-dir: encode on many workers")
+    command.add_argument("--workers", type=int, metavar="N", help="with --executor; default: all cores")
+    command.add_argument("--address", metavar="ADDRESS", help="of a Ray cluster, whose machines must share the folders")
 
 
 def _add_decode(commands: _Commands) -> None:

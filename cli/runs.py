@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..formats.errors import Cancelled, CodecError, InvalidParameter, OutputFail
 from .exit_codes import ExitCode, exit_code_of
 from .output import ProgressBar, note, print_json
 
-__all__ = ["Job", "cancellable", "parse_settings", "plan_jobs", "run_context", "run_jobs"]
+__all__ = ["Job", "cancellable", "parse_settings", "plan_jobs", "run_context", "run_jobs", "show_outcomes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +108,20 @@ def run_jobs(
     show: Callable[[Mapping[str, Any]], None],
 ) -> int:
     """Do ``work`` for each job, go on after a failed one, and return the exit code."""
+    return show_outcomes(options, len(jobs), _in_turn(jobs, work), show)
+
+
+def show_outcomes(
+    options: argparse.Namespace,
+    count: int,
+    outcomes: Iterable[tuple[Job, Mapping[str, Any] | CodecError]],
+    show: Callable[[Mapping[str, Any]], None],
+) -> int:
+    """Show the outcomes of ``count`` jobs as they come and return the exit code."""
     failures: list[ExitCode] = []
-    for job in jobs:
-        try:
-            result = work(job)
-        except CodecError as error:
+    for job, result in outcomes:
+        if isinstance(result, CodecError):
+            error = result
             _report_failure(options, job, error)
             failures.append(exit_code_of(error))
             if isinstance(error, Cancelled):
@@ -124,7 +133,18 @@ def run_jobs(
             show(result)
     if not failures:
         return ExitCode.DONE
-    return failures[0] if len(jobs) == 1 else ExitCode.SOME_FAILED
+    return failures[0] if count == 1 else ExitCode.SOME_FAILED
+
+
+def _in_turn(
+    jobs: list[Job], work: Callable[[Job], Mapping[str, Any]]
+) -> Iterator[tuple[Job, Mapping[str, Any] | CodecError]]:
+    for job in jobs:
+        try:
+            result: Mapping[str, Any] | CodecError = work(job)
+        except CodecError as error:
+            result = error
+        yield job, result
 
 
 def _report_failure(options: argparse.Namespace, job: Job, error: CodecError) -> None:
