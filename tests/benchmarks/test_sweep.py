@@ -54,7 +54,7 @@ def test_what_a_sweep_does_not_understand_is_named(change: tuple[str, str], mess
 def test_unknown_presets_name_the_nearest_and_known_ones_can_be_planned():
     with pytest.raises(InvalidParameter, match="did you mean 'kodak'"):
         preset_path("kodac")
-    assert {"smoke", "kodak", "mpq", "video", "text", "kv"} <= set(list_presets())
+    assert {"smoke", "kodak", "mpq", "digits", "video", "text"} <= set(list_presets())
     for name in list_presets():
         load_sweep(preset_path(name))
 
