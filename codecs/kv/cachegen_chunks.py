@@ -20,7 +20,7 @@ from .cachegen_quantiser import (
     quantise_maxima,
 )
 from .cachegen_tables import CacheGenTables, build_tables, load_tables, read_tables, write_tables
-from .decoding import CacheRange, blank_cache
+from .decoding import CacheRange, LayerRange
 from .number_formats import check_finite, from_float32, to_float32
 
 if TYPE_CHECKING:
@@ -97,15 +97,19 @@ def decode_chunks(
     source: ContainerReader,
     table: CacheTable,
     wanted: CacheRange,
+    result: Cache,
     *,
     chunk_tokens: int,
     profile: str | None,
     whole: bool,
     threads: int,
     context: RunContext,
-) -> Cache:
-    """Decode a range of layers and tokens; ``whole`` reads the file front to back and verifies it on the way."""
-    result = blank_cache(table, wanted, context)
+) -> Iterator[LayerRange]:
+    """Fill ``result`` with ``wanted`` as the file arrives; yield every range of it that is final, counted like it.
+
+    ``whole`` reads the file front to back and verifies it on the way.
+    """
+    first = wanted.tokens[0]
     tables = _profile_tables(source, table, profile)
     payloads = _all(source, table, chunk_tokens) if whole else _some(source, table, chunk_tokens, wanted)
     for item in payloads:
@@ -118,7 +122,9 @@ def decode_chunks(
         (layer, start, stop), data = item
         _store(data, tables, layer, start, stop, table, wanted, result, threads)
         context.report("decode", stop, table.tokens, unit="tokens")
-    return result
+        begin, end = max(start, first, table.layers[layer].first_token), min(stop, wanted.tokens[1])
+        if begin < end and wanted.layers[0] <= layer < wanted.layers[1]:
+            yield LayerRange(layer=layer - wanted.layers[0], start=begin - first, stop=end - first)
 
 
 def places(table: CacheTable, chunk_tokens: int) -> Iterator[tuple[int, int, int]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..protocol import Figure
     from ..run_context import RunContext
     from .cache import Cache, CacheTable
+    from .streaming import CacheStream
 
 __all__ = ["CacheGenCodec", "CacheGenParams"]
 
@@ -134,8 +135,15 @@ class CacheGenCodec:
         self, source: ContainerReader, *, context: RunContext, selection: Selection | None = None
     ) -> Cache:
         """The cache itself."""
+        return self.stream_cache(source, context=context, selection=selection).finish()
+
+    def stream_cache(
+        self, source: ContainerReader, *, context: RunContext, selection: Selection | None = None
+    ) -> CacheStream:
+        """The same, layer by layer while the bytes arrive."""
         from .cachegen_chunks import decode_chunks
-        from .decoding import CacheRange
+        from .decoding import CacheRange, blank_cache
+        from .streaming import CacheStream
 
         table, chunk_tokens = _parameters(source.header)
         chosen = selection or Selection()
@@ -147,16 +155,19 @@ class CacheGenCodec:
             layers=chosen.range_of("layers", len(table.layers)),
             tokens=chosen.range_of("tokens", table.tokens),
         )
-        return decode_chunks(
+        result = blank_cache(table, wanted, context)
+        ranges = decode_chunks(
             source,
             table,
             wanted,
+            result,
             chunk_tokens=chunk_tokens,
             profile=path,
             whole=not chosen.ranges,
             threads=context.threads or len(os.sched_getaffinity(0)),
             context=context,
         )
+        return CacheStream(result, ranges)
 
     def open(self, source: ContainerReader, *, context: RunContext) -> Any:
         """A view with ``read(layers=(a, b), tokens=(c, d))``."""

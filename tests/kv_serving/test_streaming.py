@@ -15,7 +15,7 @@ import codeckit
 from codeckit import kv
 from codeckit.benchmarks.throttled_server import ThrottledServer
 
-CODECS = {"kv": {"chunk_tokens": 64}, "kv-lossless": {"chunk_tokens": 64}}
+CODECS = {"cachegen": {"chunk_tokens": 64}, "kv": {"chunk_tokens": 64}, "kv-lossless": {"chunk_tokens": 64}}
 
 
 @pytest.fixture(params=sorted(CODECS))
@@ -41,7 +41,7 @@ def test_a_stream_gives_what_decode_gives_layer_by_layer_within_each_chunk(cache
 def test_layers_are_decoded_while_later_bytes_have_not_been_sent(cache_file: bytes, server: ThrottledServer) -> None:
     (server.folder / "context.ck").write_bytes(cache_file)
     gate = threading.Event()
-    server.pause_after = (2 * len(cache_file) // 3, gate)
+    server.pause_after = (17 * len(cache_file) // 20, gate)
     with kv.stream(f"{server.url}/context.ck") as stream:
         pieces = iter(stream)
         early = [next(pieces) for _ in range(6)]
@@ -111,7 +111,7 @@ def test_a_connection_cut_in_the_middle_of_a_layer_is_an_error_after_the_layers_
     cache_file: bytes, server: ThrottledServer
 ) -> None:
     (server.folder / "context.ck").write_bytes(cache_file)
-    server.cut_after = 2 * len(cache_file) // 3
+    server.cut_after = 17 * len(cache_file) // 20
     server.throttle.start((0, 2 * len(cache_file)))
     seen = []
     with kv.stream(f"{server.url}/context.ck") as stream, pytest.raises(codeckit.CodecError):
