@@ -23,7 +23,7 @@ class RayExecutor:
             start: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
             try:
                 ray.init(log_to_driver=False, logging_level="error", **start)
-            except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            except Exception as error:  # Ray raises the bare class when a node does not come up
                 raise ExternalFailure(f"no Ray cluster answers at {address}: {error}") from error
         self.workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         self._gpus_per_task = gpus_per_task
