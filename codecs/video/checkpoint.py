@@ -21,16 +21,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Checkpoint", "fingerprint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "fingerprint", "load_checkpoint", "load_result", "save_checkpoint", "save_result"]
 
 _FILE = "fit.safetensors"
+_RESULT_FILE = "result.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """The state after ``step`` steps: parameters and both moments of Adam, by name."""
+    """The state after ``step`` steps: parameters and both moments of Adam, by name.
+
+    ``caution`` is what the learning rate is multiplied by since the fit last diverged.
+    """
 
     step: int
+    caution: float
     parameters: dict[str, torch.Tensor]
     first_moments: dict[str, torch.Tensor]
     second_moments: dict[str, torch.Tensor]
@@ -58,7 +63,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, identity: str) -> None
         for group, values in groups.items()
         for name, value in values.items()
     }
-    metadata = {"fingerprint": identity, "step": str(checkpoint.step)}
+    metadata = {"fingerprint": identity, "step": str(checkpoint.step), "caution": repr(checkpoint.caution)}
     with AtomicFile(folder / _FILE, overwrite=True) as file:
         file.write(safetensors.torch.save(tensors, metadata))
         file.commit()
@@ -87,7 +92,31 @@ def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
         )
     return Checkpoint(
         step=int(metadata["step"]),
+        caution=float(metadata["caution"]),
         parameters=groups["parameter"],
         first_moments=groups["first"],
         second_moments=groups["second"],
     )
+
+
+def save_result(folder: Path, pieces: Mapping[str, bytes], identity: str) -> None:
+    """Keep finished work in ``folder``, so that a later run need not repeat it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: torch.frombuffer(bytearray(piece), dtype=torch.uint8) for name, piece in pieces.items()}
+    with AtomicFile(folder / _RESULT_FILE, overwrite=True) as file:
+        file.write(safetensors.torch.save(tensors, {"fingerprint": identity}))
+        file.commit()
+
+
+def load_result(folder: Path, identity: str) -> dict[str, bytes] | None:
+    """What :func:`save_result` kept, None where there is nothing of this identity; raises :class:`CorruptFile`."""
+    path = folder / _RESULT_FILE
+    if not path.exists():
+        return None
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("fingerprint") != identity:
+                return None
+            return {name: file.get_tensor(name).numpy().tobytes() for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CorruptFile(f"{path} is damaged ({error}); delete it and start over") from error

@@ -48,9 +48,7 @@ class HNeRVCodec:
 
     def rate_figures(self, header: Header, output_bytes: int) -> Mapping[str, Figure]:
         """``bpp``, bits per pixel of one frame, and ``kbit_s``, both from all bytes of the file."""
-        clip = ClipHeader.of(header)
-        pixels = clip.frames * clip.properties.width * clip.properties.height
-        return {"bpp": 8 * output_bytes / pixels, "kbit_s": float(8 * output_bytes / clip.duration / 1000)}
+        return ClipHeader.of(header).rate_figures(output_bytes)
 
     def decode(
         self, source: ContainerReader, sink: VideoSink, *, context: RunContext, selection: Selection | None = None
@@ -62,23 +60,11 @@ class HNeRVCodec:
 
     def open(self, source: ContainerReader, *, context: RunContext) -> VideoReader:
         """Random access: ``frames``, ``timestamps``, ``fps``, ``duration``, ``width``, ``height``."""
-        from .reader import VideoReader
+        from .hnerv_decoding import open_reader
 
-        return VideoReader(source, context=context)
+        return open_reader(source, context)
 
     def describe(self, header: Header) -> Mapping[str, JsonValue]:
         """Size, length and network of a file, from its header."""
         clip = ClipHeader.of(header)
-        properties = clip.properties
-        return {
-            "picture": f"{properties.width}x{properties.height}",
-            "frames": clip.frames,
-            "fps": _decimal(float(properties.frame_rate)),
-            "duration_seconds": _decimal(float(clip.duration)),
-            "variable_frame_rate": clip.timing.step == 0,
-            **structure_summary(clip.structure),
-        }
-
-
-def _decimal(value: float) -> str:
-    return f"{value:.3f}".rstrip("0").rstrip(".")
+        return {**clip.describe(), **structure_summary(clip.structure)}

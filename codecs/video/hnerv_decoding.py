@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING
 
 from ...formats.errors import InvalidParameter
 from .hnerv_file import ClipHeader, Content, read_content
+from .playback import write_frames
+from .reader import VideoReader
 from .reconstruction import Reconstruction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ...formats.media_audio import AudioTrack
     from ...formats.media_sink import VideoSink
     from ...formats.reader import ContainerReader
     from ..protocol import Figure, Selection
     from ..run_context import RunContext
 
-__all__ = ["decode"]
+__all__ = ["decode", "open_reader"]
 
 _MAX_BATCH = 1024
 
@@ -32,27 +33,17 @@ def decode(
         source.require_types({"WGTS", "EMBD", "TIME"})
     first, last = (0, clip.frames) if selection is None else selection.range_of("frames", clip.frames)
     content = read_content(clip, source.chunks())
-    decoder = Reconstruction(
-        clip.structure,
-        content.parameters,
-        content.embeddings,
-        size=(clip.properties.height, clip.properties.width),
+    decoder = _reconstruction(clip, content, context, None if selection is None else _batch(selection))
+    write_frames(
+        sink,
+        decoder.batches(range(first, last)),
+        properties=clip.properties,
+        audio=content.audio,
+        ticks=content.timestamps,
+        end_tick=clip.timing.end,
+        span=(first, last),
         context=context,
-        batch=None if selection is None else _batch(selection),
     )
-    shift = content.timestamps[first] - content.timestamps[0]
-    ends = [*content.timestamps[1:], clip.timing.end]
-    sink.begin(clip.properties, _audio(clip, content, first, last, ends[last - 1]))
-    position = first
-    for pictures in decoder.batches(range(first, last)):
-        stop = position + len(pictures)
-        starts = content.timestamps[position:stop]
-        durations = [end - start for start, end in zip(starts, ends[position:stop], strict=True)]
-        sink.write(pictures, [start - shift for start in starts], durations)
-        position = stop
-        context.report("decoding", position - first, last - first, unit="frames")
-    for note in sink.notes:
-        context.warning(note)
     return {
         "frames": last - first,
         "width": clip.properties.width,
@@ -61,14 +52,32 @@ def decode(
     }
 
 
-def _audio(clip: ClipHeader, content: Content, first: int, last: int, end_tick: int) -> list[AudioTrack]:
-    """The tracks, cut to the frames ``first`` to ``last``."""
-    if (first, last) == (0, clip.frames):
-        return content.audio
-    base = clip.properties.time_base
-    begin = (content.timestamps[first] - content.timestamps[0]) * base if first else None
-    cut = (track.cut(begin, end_tick * base) for track in content.audio)
-    return [track for track in cut if track is not None]
+def open_reader(source: ContainerReader, context: RunContext) -> VideoReader:
+    """Random access to the frames of a file."""
+    clip = ClipHeader.of(source.header)
+    clip.check(source.limits)
+
+    def playback() -> Reconstruction:
+        source.require_types({"WGTS", "EMBD", "TIME"})
+        entries = source.index()
+        content = read_content(clip, (source.read_chunk(entry) for entry in entries if entry.type != "audi"))
+        return _reconstruction(clip, content, context)
+
+    return VideoReader(clip, source.limits, playback)
+
+
+def _reconstruction(
+    clip: ClipHeader, content: Content, context: RunContext, batch: int | None = None
+) -> Reconstruction:
+    return Reconstruction(
+        clip.structure,
+        content.parameters,
+        content.embeddings,
+        size=(clip.properties.height, clip.properties.width),
+        timestamps=content.timestamps,
+        context=context,
+        batch=batch,
+    )
 
 
 def _batch(selection: Selection) -> int | None:

@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ...formats.header import Header
 from .bitstream import pack_tensors
-from .fitting import FitSettings, fit, padded_batch
+from .fitting import FitSettings, fit
 from .frame_workers import FrameWorkers
 from .hnerv_file import AUDIO, EMBEDDINGS, TIMES, WEIGHTS, ClipHeader, read_content
 from .hnerv_network import HNeRV
 from .hnerv_parameters import encoded_size
 from .hnerv_structure import choose_strides, make_structure, padded_size
-from .quality import frame_psnr_db
+from .objective import PictureObjective, padded_batch
+from .quality import psnr_of_frames
 from .quantiser import quantise
 from .reconstruction import Reconstruction
 from .source_frames import load_clip
 from .timing import Timing, pack_differences
-from .torch_runtime import exact_float32
+from .torch_runtime import exact_float32, use_channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +58,7 @@ def encode(
         EMBEDDINGS: pack_tensors([quantise(_embed(model, clip, header, context), header.embedding_bits)]),
     }
     if header.timing.step == 0:
-        chunks[TIMES] = pack_differences(clip.timestamps)
+        chunks[TIMES] = pack_differences(clip.timeline.timestamps)
     sink.write_header(Header(codec=codec, bitstream=bitstream, parameters=header.as_json()))
     for kind, payload in chunks.items():
         sink.write_chunk(kind, payload, span=(0, header.frames))
@@ -88,7 +90,7 @@ def _read(source: VideoSource, params: HNeRVParameters, context: RunContext) -> 
         limits=context.limits,
         on_frame=lambda count: context.report("reading", count, None, unit="frames"),
     )
-    tracks = source.audio(clip.begin, clip.end) if params.audio == "keep" else []
+    tracks = source.audio(clip.timeline.begin, clip.timeline.end) if params.audio == "keep" else []
     for note in source.notes:
         context.warning(note)
     return clip, [track.to_bytes() for track in tracks]
@@ -113,23 +115,21 @@ def _clip_header(source: VideoSource, clip: Clip, params: HNeRVParameters) -> Cl
     return ClipHeader(
         frames=count,
         properties=replace(source.properties, width=width, height=height),
-        timing=Timing.of(clip.timestamps, clip.end_tick),
+        timing=Timing.of(clip.timeline.timestamps, clip.timeline.end_tick),
         structure=structure,
     )
 
 
 def _fit(clip: Clip, header: ClipHeader, params: HNeRVParameters, context: RunContext) -> HNeRV:
-    settings = FitSettings(
-        epochs=params.epochs, batch=params.batch, lr=params.lr, seed=params.seed, precision=params.precision
-    )
-    return fit(
-        lambda: HNeRV(header.structure, encoder_width=params.encoder_width),
-        clip.pictures,
-        header.structure.picture,
-        settings,
-        context,
-        identity={"network": header.structure.as_json(), "encoder_width": params.encoder_width},
-    )
+    settings = FitSettings(epochs=params.epochs, batch=params.batch, seed=params.seed, precision=params.precision)
+
+    def objective(device: torch.device) -> PictureObjective[HNeRV]:
+        model = use_channels_last(HNeRV(header.structure, encoder_width=params.encoder_width).to(device))
+        padded = header.structure.picture
+        return PictureObjective(model, clip.pictures, padded, lr=params.lr, distortion=F.mse_loss, device=device)
+
+    identity = {"network": header.structure.as_json(), "encoder_width": params.encoder_width, "lr": params.lr}
+    return fit(objective, clip.pictures, settings, context, identity=identity).model
 
 
 def _parameters(model: HNeRV) -> list[NDArray[np.float32]]:
@@ -159,11 +159,13 @@ def _measure(clip: Clip, header: ClipHeader, chunks: Mapping[str, bytes], contex
         for number, (kind, payload) in enumerate(chunks.items())
     ]
     content = read_content(header, written)
-    size = (header.properties.height, header.properties.width)
-    decoder = Reconstruction(header.structure, content.parameters, content.embeddings, size=size, context=context)
-    values: list[float] = []
-    for pictures in decoder.batches(range(len(decoder))):
-        originals = clip.pictures[len(values) : len(values) + len(pictures)]
-        values += [frame_psnr_db(*pair) for pair in zip(originals, pictures, strict=True)]
-        context.report("measuring", len(values), len(decoder), unit="frames", psnr_db=sum(values) / len(values))
+    decoder = Reconstruction(
+        header.structure,
+        content.parameters,
+        content.embeddings,
+        size=(header.properties.height, header.properties.width),
+        timestamps=content.timestamps,
+        context=context,
+    )
+    values = psnr_of_frames(clip.pictures, decoder.batches(range(len(decoder))), context)
     return sum(values) / len(values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ...formats.errors import InvalidParameter
 from ..parameters import Range, Size
@@ -12,12 +12,23 @@ from ..parameters import Range, Size
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PRESETS", "HNeRVParameters", "encoded_size"]
+__all__ = ["PRESETS", "HNeRVParameters", "SizeSettings", "check_numbers", "encoded_size", "setting_help"]
 
 _SMALL_DECODER = 0.09
 
 
-def _help(text: str) -> dict[str, str]:
+class SizeSettings(Protocol):
+    """The settings that decide the size of the encoded pictures."""
+
+    @property
+    def size(self) -> Size | None: ...
+
+    @property
+    def max_pixels(self) -> int | None: ...
+
+
+def setting_help(text: str) -> dict[str, str]:
+    """The metadata of a parameter's field."""
     return {"help": text}
 
 
@@ -27,33 +38,35 @@ class HNeRVParameters:
 
     size: Size | None = field(
         default=None,
-        metadata=_help("encode at this size, cropped to its proportions and resampled; none keeps the clip's"),
+        metadata=setting_help("encode at this size, cropped to its proportions and resampled; none keeps the clip's"),
     )
     max_pixels: int | None = field(
         default=None,
-        metadata=_help("without size: shrink larger pictures, proportions kept, to at most so many pixels"),
+        metadata=setting_help("without size: shrink larger pictures, proportions kept, to at most so many pixels"),
     )
-    frames: Range = field(default=Range(0, None), metadata=_help("encode only these frames"))
+    frames: Range = field(default=Range(0, None), metadata=setting_help("encode only these frames"))
     audio: Literal["keep", "drop"] = field(
-        default="keep", metadata=_help("carry audio tracks through; their bytes count in the rate")
+        default="keep", metadata=setting_help("carry audio tracks through; their bytes count in the rate")
     )
     model_size: float | None = field(
         default=1.5,
-        metadata=_help(
+        metadata=setting_help(
             f"million parameters of decoder and embeddings together; none: {_SMALL_DECODER} million and the embeddings"
         ),
     )
-    strides: str = field(default="auto", metadata=_help("upsampling of each stage, such as 5,4,4,2,2; auto by size"))
-    embedding: int = field(default=16, metadata=_help("channels of a frame's embedding"))
-    encoder_width: int = field(default=64, metadata=_help("channels of the encoder, which is not stored"))
-    reduce: float = field(default=1.2, metadata=_help("each stage has so many times fewer channels"))
-    lower_width: int = field(default=12, metadata=_help("but at least so many"))
-    epochs: int = field(default=300, metadata=_help("passes over the clip"))
-    batch: int = field(default=2, metadata=_help("frames per step"))
-    lr: float = field(default=1e-3, metadata=_help("peak learning rate of Adam"))
-    seed: int = field(default=1, metadata=_help("of the initial weights and the order of frames"))
+    strides: str = field(
+        default="auto", metadata=setting_help("upsampling of each stage, such as 5,4,4,2,2; auto by size")
+    )
+    embedding: int = field(default=16, metadata=setting_help("channels of a frame's embedding"))
+    encoder_width: int = field(default=64, metadata=setting_help("channels of the encoder, which is not stored"))
+    reduce: float = field(default=1.2, metadata=setting_help("each stage has so many times fewer channels"))
+    lower_width: int = field(default=12, metadata=setting_help("but at least so many"))
+    epochs: int = field(default=300, metadata=setting_help("passes over the clip"))
+    batch: int = field(default=2, metadata=setting_help("frames per step"))
+    lr: float = field(default=1e-3, metadata=setting_help("peak learning rate of Adam"))
+    seed: int = field(default=1, metadata=setting_help("of the initial weights and the order of frames"))
     precision: Literal["auto", "float32", "bfloat16"] = field(
-        default="float32", metadata=_help("arithmetic of the fit; auto: bfloat16 where the processor has it")
+        default="float32", metadata=setting_help("arithmetic of the fit; auto: bfloat16 where the processor has it")
     )
 
     def __post_init__(self) -> None:
@@ -61,10 +74,7 @@ class HNeRVParameters:
             value = getattr(self, name)
             if not 1 <= value <= 1 << 20:
                 raise InvalidParameter(f"{name}={value} is not in 1..{1 << 20}")
-        for name, low, high in (("lr", 0.0, 10.0), ("reduce", 0.1, 10.0), ("model_size", 0.0, 1000.0)):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and low < value <= high):
-                raise InvalidParameter(f"{name}={value} is not in {low:g}..{high:g}")
+        check_numbers(self, {"lr": (0.0, 10.0), "reduce": (0.1, 10.0), "model_size": (0.0, 1000.0)})
         if not 0 <= self.seed < 1 << 63:
             raise InvalidParameter(f"seed={self.seed} is not in 0..2**63 - 1")
         if self.max_pixels is not None and self.max_pixels < 1:
@@ -88,7 +98,15 @@ class HNeRVParameters:
         return _SMALL_DECODER + frames * values_per_frame / 1e6
 
 
-def encoded_size(params: HNeRVParameters, width: int, height: int) -> tuple[int, int]:
+def check_numbers(params: object, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Raise :class:`InvalidParameter` where a field is not None and not above the low and up to the high end."""
+    for name, (low, high) in ranges.items():
+        value = getattr(params, name)
+        if value is not None and not (math.isfinite(value) and low < value <= high):
+            raise InvalidParameter(f"{name}={value} is not in {low:g}..{high:g}")
+
+
+def encoded_size(params: SizeSettings, width: int, height: int) -> tuple[int, int]:
     """Width and height of the encoded pictures for a source of ``width`` x ``height``."""
     if params.size is not None:
         return params.size.width, params.size.height

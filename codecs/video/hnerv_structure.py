@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ...formats.canonical_json import JsonValue
 
-__all__ = ["Structure", "choose_strides", "make_structure", "padded_size", "structure_summary"]
+__all__ = ["Structure", "choose_strides", "make_structure", "padded_size", "positive_integers", "structure_summary"]
 
 FIRST_KERNEL, LARGEST_KERNEL = 1, 5
 _MAX_STAGES = 8
@@ -116,13 +116,13 @@ class Structure:
         """Parse what :meth:`as_json` wrote; raises :class:`CorruptFile` for anything else."""
         if not isinstance(value, dict) or value.keys() != {"columns", "embedding", "rows", "strides", "widths"}:
             raise CorruptFile("header: the network's structure has missing or unknown fields")
-        strides = _positive(value["strides"], 1, _MAX_STAGES, _MAX_STRIDE)
+        strides = positive_integers(value["strides"], 1, _MAX_STAGES, _MAX_STRIDE)
         return cls(
-            rows=_positive([value["rows"]], 1, 1, 1 << 16)[0],
-            columns=_positive([value["columns"]], 1, 1, 1 << 16)[0],
-            embedding=_positive([value["embedding"]], 1, 1, _MAX_WIDTH)[0],
+            rows=positive_integers([value["rows"]], 1, 1, 1 << 16)[0],
+            columns=positive_integers([value["columns"]], 1, 1, 1 << 16)[0],
+            embedding=positive_integers([value["embedding"]], 1, 1, _MAX_WIDTH)[0],
             strides=strides,
-            widths=_positive(value["widths"], len(strides) + 1, len(strides) + 1, _MAX_WIDTH),
+            widths=positive_integers(value["widths"], len(strides) + 1, len(strides) + 1, _MAX_WIDTH),
         )
 
 
@@ -196,10 +196,11 @@ def structure_summary(structure: Structure) -> Mapping[str, JsonValue]:
     }
 
 
-def _positive(value: JsonValue, least: int, most: int, high: int) -> tuple[int, ...]:
+def positive_integers(value: JsonValue, least: int, most: int, high: int, *, least_value: int = 1) -> tuple[int, ...]:
+    """``value`` as ``least`` to ``most`` integers from ``least_value`` to ``high``; raises :class:`CorruptFile`."""
     if not isinstance(value, list) or not least <= len(value) <= most:
         raise CorruptFile(f"header: {value!r} is not a list of {least} to {most} integers")
     result = [item for item in value if isinstance(item, int) and not isinstance(item, bool)]
-    if len(result) != len(value) or not all(1 <= item <= high for item in result):
-        raise CorruptFile(f"header: {value!r} holds something else than integers from 1 to {high}")
+    if len(result) != len(value) or not all(least_value <= item <= high for item in result):
+        raise CorruptFile(f"header: {value!r} holds something else than integers from {least_value} to {high}")
     return tuple(result)

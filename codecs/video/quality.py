@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
-__all__ = ["LOSSLESS_DB", "frame_psnr_db"]
+    from ..run_context import RunContext
+
+__all__ = ["LOSSLESS_DB", "frame_psnr_db", "psnr_of_frames"]
 
 LOSSLESS_DB = 100.0
 """What a frame without any error counts as, so that means stay finite."""
@@ -23,3 +27,15 @@ def frame_psnr_db(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> fl
     if mean_square == 0:
         return LOSSLESS_DB
     return min(LOSSLESS_DB, 10 * math.log10(255**2 / mean_square))
+
+
+def psnr_of_frames(
+    originals: NDArray[np.uint8], decoded: Iterable[NDArray[np.uint8]], context: RunContext
+) -> list[float]:
+    """PSNR of every frame of ``originals`` [T, H, W, 3] against ``decoded``, batch by batch in the same order."""
+    values: list[float] = []
+    for pictures in decoded:
+        pairs = zip(originals[len(values) : len(values) + len(pictures)], pictures, strict=True)
+        values += [frame_psnr_db(*pair) for pair in pairs]
+        context.report("measuring", len(values), len(originals), unit="frames", psnr_db=sum(values) / len(values))
+    return values

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from .hnerv_file import ClipHeader, Content, read_content
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from ...formats.reader import ContainerReader
-    from ..run_context import RunContext
-    from .reconstruction import Reconstruction
+    from ...formats.limits import Limits
+    from .clip_header import VideoHeader
+    from .playback import Playback
 
 __all__ = ["Frames", "VideoReader"]
 
@@ -28,11 +26,10 @@ class VideoReader:
     ``frames`` is indexed like an array, ``timestamps`` are seconds, ``fps`` is the nominal frame rate.
     """
 
-    def __init__(self, source: ContainerReader, *, context: RunContext) -> None:
-        self._source = source
-        self._context = context
-        self._clip = ClipHeader.of(source.header)
-        self._clip.check(source.limits)
+    def __init__(self, clip: VideoHeader, limits: Limits, make_playback: Callable[[], Playback]) -> None:
+        self._clip = clip
+        self._limits = limits
+        self._make_playback = make_playback
         self.frames = Frames(self)
 
     def __len__(self) -> int:
@@ -70,32 +67,17 @@ class VideoReader:
     def timestamps(self) -> tuple[Fraction, ...]:
         """When each frame is shown, in seconds, exactly."""
         base = self._clip.properties.time_base
-        return tuple(tick * base for tick in self._content.timestamps)
+        return tuple(tick * base for tick in self._playback.timestamps)
 
     @cached_property
-    def _content(self) -> Content:
-        self._source.require_types({"WGTS", "EMBD", "TIME"})
-        entries = self._source.index()
-        return read_content(self._clip, (self._source.read_chunk(entry) for entry in entries if entry.type != "audi"))
-
-    @cached_property
-    def _reconstruction(self) -> Reconstruction:
-        from .reconstruction import Reconstruction  # imports torch
-
-        content = self._content
-        return Reconstruction(
-            self._clip.structure,
-            content.parameters,
-            content.embeddings,
-            size=(self.height, self.width),
-            context=self._context,
-        )
+    def _playback(self) -> Playback:
+        return self._make_playback()
 
     def _pictures(self, indices: range) -> NDArray[np.uint8]:
         size = len(indices) * self.height * self.width * 3
-        self._source.limits.check("max_memory_bytes", size, f"{len(indices)} frames at once")
+        self._limits.check("max_memory_bytes", size, f"{len(indices)} frames at once")
         empty = np.zeros((0, self.height, self.width, 3), np.uint8)
-        return np.concatenate([empty, *self._reconstruction.batches(indices)])
+        return np.concatenate([empty, *self._playback.batches(indices)])
 
 
 class Frames:
@@ -122,5 +104,5 @@ class Frames:
         return picture
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        for pictures in self._reader._reconstruction.batches(range(len(self))):
+        for pictures in self._reader._playback.batches(range(len(self))):
             yield from pictures

@@ -41,10 +41,12 @@ class Reconstruction:
         embeddings: QuantisedTensor,
         *,
         size: tuple[int, int],
+        timestamps: tuple[int, ...],
         context: RunContext,
         batch: int | None = None,
     ) -> None:
         self.device = context.torch_device()
+        self.timestamps = timestamps
         self._threads = context.threads
         self._height, self._width = size
         self._batch = batch or (_CUDA_BATCH if self.device == "cuda" else 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,28 +17,106 @@ from ...formats.errors import UnsupportedInput
 from ...formats.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from ...formats.media_properties import TimedFrame
     from ...formats.media_source import VideoSource
 
-__all__ = ["Clip", "crop_window", "load_clip", "load_frames", "resized"]
+__all__ = ["Clip", "ClipReading", "Timeline", "crop_window", "load_clip", "load_frames", "resized"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clip:
-    """Pictures uint8 [T, H, W, 3] with a timestamp each, and the ticks at which the last one ends.
+class Timeline:
+    """A timestamp for each frame, and the ticks at which the last one ends.
 
     ``begin`` and ``end`` are seconds in the source, for cutting its audio; None where the clip was not cut.
     """
 
-    pictures: NDArray[np.uint8]
     timestamps: tuple[int, ...]
     end_tick: int
     begin: Fraction | None
     end: Fraction | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """Pictures uint8 [T, H, W, 3] and when they are shown."""
+
+    pictures: NDArray[np.uint8]
+    timeline: Timeline
+
+
+class ClipReading:
+    """One pass over the frames ``frames[0]`` to ``frames[1]`` at ``size`` (width, height; None keeps the source's).
+
+    Iterating gives uint8 [H, W, 3] one by one; ``timeline`` is complete after the last.
+    A range that does not start with the first frame is moved in time so that it starts when the clip did.
+    """
+
+    def __init__(
+        self,
+        source: VideoSource,
+        *,
+        size: tuple[int, int] | None,
+        frames: tuple[int, int | None],
+        limits: Limits,
+        on_frame: Callable[[int], None] | None = None,
+    ) -> None:
+        self._source = source
+        self._start, self._stop = frames
+        self.width, self.height = size or (source.properties.width, source.properties.height)
+        limits.check("max_dimension", max(self.width, self.height), f"the size {self.width}x{self.height}")
+        limits.check("max_pixels", self.width * self.height, f"the size {self.width}x{self.height}")
+        self._limits = limits
+        self._on_frame = on_frame
+        self._first_tick: int | None = None
+        self._ticks: list[int] = []
+        self._last_duration = 0
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        self._ticks.clear()
+        for number, frame in enumerate(_with_first(self._source, self._start, self._stop)):
+            if number == 0:
+                self._first_tick = frame.pts
+                if self._start > 0:
+                    continue
+            self._ticks.append(frame.pts)
+            self._limits.check("max_frames", len(self._ticks), "the clip's length in frames")
+            self._last_duration = frame.duration
+            if self._on_frame is not None:
+                self._on_frame(len(self._ticks))
+            yield resized(frame.pixels, self.width, self.height)
+        self._check_length()
+
+    @property
+    def timeline(self) -> Timeline:
+        """When the frames read are shown."""
+        first_tick = self._check_length()
+        properties = self._source.properties
+        usual = self._ticks[-1] - self._ticks[-2] if len(self._ticks) > 1 else 0
+        end_tick = self._ticks[-1] + (self._last_duration or usual or properties.frame_ticks)
+        shift = self._ticks[0] - first_tick
+        base = properties.time_base
+        return Timeline(
+            timestamps=tuple(tick - shift for tick in self._ticks),
+            end_tick=end_tick - shift,
+            begin=shift * base if shift else None,
+            end=end_tick * base if self._stop is not None else None,
+        )
+
+    def _check_length(self) -> int:
+        start, stop, read = self._start, self._stop, len(self._ticks)
+        if not read or self._first_tick is None:
+            raise UnsupportedInput(
+                f"{self._source.name}: no frame lies in the range {start}:{'' if stop is None else stop}"
+            )
+        if stop is not None and read < stop - start:
+            raise UnsupportedInput(
+                f"{self._source.name}: frames {start}:{stop} were asked for, the clip has {start + read}"
+            )
+        return self._first_tick
 
 
 def load_clip(
@@ -47,51 +125,19 @@ def load_clip(
     size: tuple[int, int] | None,
     frames: tuple[int, int | None],
     limits: Limits,
-    on_frame: Any = None,
+    on_frame: Callable[[int], None] | None = None,
 ) -> Clip:
-    """Read frames ``frames[0]`` to ``frames[1]`` at ``size`` (width, height; None keeps the source's).
-
-    A range that does not start with the first frame is moved in time so that it starts when the clip did.
-    ``on_frame`` is called with the number of frames read so far.
+    """Read a whole clip into memory; see :class:`ClipReading`. ``on_frame`` gets the number of frames read so far.
 
     Raises :class:`UnsupportedInput` when the range is not within the clip, :class:`LimitExceeded`.
     """
-    start, stop = frames
-    properties = source.properties
-    width, height = size or (properties.width, properties.height)
-    limits.check("max_dimension", max(width, height), f"the size {width}x{height}")
-    limits.check("max_pixels", width * height, f"the size {width}x{height}")
+    reading = ClipReading(source, size=size, frames=frames, limits=limits, on_frame=on_frame)
     pictures: list[NDArray[np.uint8]] = []
-    timed: list[TimedFrame] = []
-    first_tick = None
-    for number, frame in enumerate(_with_first(source, start, stop)):
-        if number == 0:
-            first_tick = frame.pts
-            if start > 0:
-                continue
-        pictures.append(resized(frame.pixels, width, height))
-        timed.append(frame)
-        held = len(pictures) * width * height * 3
-        limits.check("max_memory_bytes", held, f"the clip of {width}x{height}, read up to frame {start + len(timed)},")
-        if on_frame is not None:
-            on_frame(len(timed))
-    if not timed or first_tick is None:
-        raise UnsupportedInput(f"{source.name}: no frame lies in the range {start}:{'' if stop is None else stop}")
-    if stop is not None and len(timed) < stop - start:
-        raise UnsupportedInput(
-            f"{source.name}: frames {start}:{stop} were asked for, the clip has {start + len(timed)}"
-        )
-    shift = timed[0].pts - first_tick
-    last = timed[-1]
-    end_tick = last.pts + (last.duration or _usual_step(timed) or properties.frame_ticks)
-    base = properties.time_base
-    return Clip(
-        pictures=np.stack(pictures),
-        timestamps=tuple(frame.pts - shift for frame in timed),
-        end_tick=end_tick - shift,
-        begin=shift * base if shift else None,
-        end=end_tick * base if stop is not None else None,
-    )
+    for picture in reading:
+        pictures.append(picture)
+        what = f"the clip of {reading.width}x{reading.height}, read up to frame {frames[0] + len(pictures)},"
+        limits.check("max_memory_bytes", len(pictures) * picture.nbytes, what)
+    return Clip(pictures=np.stack(pictures), timeline=reading.timeline)
 
 
 def load_frames(
@@ -137,7 +183,3 @@ def _with_first(source: VideoSource, start: int, stop: int | None) -> Iterator[T
     if start > 0:
         yield from source.frames(0, 1)
     yield from source.frames(start, stop)
-
-
-def _usual_step(timed: list[TimedFrame]) -> int:
-    return timed[-1].pts - timed[-2].pts if len(timed) > 1 else 0

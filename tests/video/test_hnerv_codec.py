@@ -277,12 +277,35 @@ def test_unreasonable_settings_are_refused_before_any_work(moving_clip: NDArray[
 
 
 def test_a_fit_that_diverges_says_so(moving_clip: NDArray[np.uint8], tiny_settings: Settings) -> None:
-    from codeckit.codecs.video import fitting
+    from codeckit.codecs.video import hnerv_encoding
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting.F, "mse_loss", lambda output, target: (output - target).sum() * float("nan"))
+        patch.setattr(hnerv_encoding.F, "mse_loss", lambda output, target: (output - target).sum() * float("nan"))
         with pytest.raises(codeckit.InvalidParameter, match="diverged"):
             codeckit.encode(moving_clip, codec="hnerv", settings=tiny_settings)
+
+
+def test_a_fit_that_diverges_once_goes_on_from_before_with_half_the_learning_rate(
+    moving_clip: NDArray[np.uint8], tiny_settings: Settings
+) -> None:
+    from codeckit.codecs.video import objective
+
+    calls = []
+    honest = objective.PictureObjective.loss
+
+    def loss(self: Any, indices: Any, **more: Any) -> Any:
+        calls.append(None)
+        value, figures = honest(self, indices, **more)
+        return value * (float("nan") if len(calls) == 40 else 1), figures
+
+    warnings: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objective.PictureObjective, "loss", loss)
+        data = codeckit.encode(
+            moving_clip, codec="hnerv", settings=tiny_settings, context=RunContext(threads=1, warn=warnings.append)
+        )
+    assert any("diverged" in warning and "0.5 of the rate" in warning for warning in warnings)
+    assert independent_psnr(moving_clip, codeckit.decode(data)) > 12
 
 
 def changed_header(data: bytes, **changes: Any) -> bytes:

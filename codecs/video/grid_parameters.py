@@ -1,0 +1,114 @@
+"""Settings of the codec ``gridnerv`` and their presets."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from ...formats.errors import InvalidParameter
+from ..parameters import Range, Size
+from .grid_structure import GridStructure, parse_grids
+from .hnerv_parameters import check_numbers, setting_help
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["PRESETS", "GridParameters"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridParameters:
+    """What ``--set`` can change."""
+
+    size: Size | None = field(
+        default=None,
+        metadata=setting_help("encode at this size, cropped to its proportions and resampled; none keeps the clip's"),
+    )
+    max_pixels: int | None = field(
+        default=None,
+        metadata=setting_help("without size: shrink larger pictures, proportions kept, to at most so many pixels"),
+    )
+    frames: Range = field(default=Range(0, None), metadata=setting_help("encode only these frames"))
+    audio: Literal["keep", "drop"] = field(
+        default="keep", metadata=setting_help("carry audio tracks through; their bytes count in the rate")
+    )
+    lmbda: float = field(
+        default=5e-3,
+        metadata=setting_help(
+            "squared error (of samples in 0..1) that one bit per pixel is worth; larger: smaller file"
+        ),
+    )
+    target_bpp: float | None = field(
+        default=None, metadata=setting_help("reach this many bits per pixel with the whole file; lmbda adapts")
+    )
+    target_kb: float | None = field(default=None, metadata=setting_help("reach a file of this many kilobytes of 1000"))
+    grids: str = field(
+        default="16:16:4,8:8:2,4:2:1,4:16:0",
+        metadata=setting_help("latents as stride:channels:period, in pixels and frames; period 0: one for all frames"),
+    )
+    widths: str = field(default="64,64,32", metadata=setting_help("channels of each level, coarse to fine"))
+    blocks: str = field(default="1,2,2", metadata=setting_help("residual blocks of each level"))
+    expansion: int = field(default=2, metadata=setting_help("how many times wider a block is inside"))
+    longest_segment: int = field(default=128, metadata=setting_help("longer scenes are divided; bounds the memory"))
+    shortest_segment: int = field(default=12, metadata=setting_help("scene changes closer than this are passed over"))
+    epochs: int = field(default=150, metadata=setting_help("passes over each segment"))
+    batch: int = field(default=2, metadata=setting_help("frames per step"))
+    lr: float = field(default=5e-3, metadata=setting_help("peak learning rate of the network"))
+    latent_lr: float = field(default=6e-2, metadata=setting_help("peak learning rate of latents, in steps"))
+    seed: int = field(default=1, metadata=setting_help("of the initial weights and the order of frames"))
+    precision: Literal["auto", "float32", "bfloat16"] = field(
+        default="float32", metadata=setting_help("arithmetic of the fit; auto: bfloat16 where the processor has it")
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("expansion", "longest_segment", "shortest_segment", "epochs", "batch"):
+            value = getattr(self, name)
+            if not 1 <= value <= 1 << 20:
+                raise InvalidParameter(f"{name}={value} is not in 1..{1 << 20}")
+        ranges = {"lr": 1.0, "latent_lr": 10.0, "lmbda": 1e3, "target_bpp": 48.0, "target_kb": 1e9}
+        check_numbers(self, {name: (0.0, high) for name, high in ranges.items()})
+        if self.target_bpp is not None and self.target_kb is not None:
+            raise InvalidParameter("give target_bpp or target_kb, not both")
+        if not 0 <= self.seed < 1 << 63:
+            raise InvalidParameter(f"seed={self.seed} is not in 0..2**63 - 1")
+        if self.max_pixels is not None and self.max_pixels < 1:
+            raise InvalidParameter(f"max_pixels={self.max_pixels} is not positive")
+        self.structure(height=1, width=1)
+
+    def structure(self, *, height: int, width: int) -> GridStructure:
+        """The network for pictures of this size; raises :class:`InvalidParameter`."""
+        grids = parse_grids(self.grids)
+        levels = len({grid.stride for grid in grids})
+        widths, blocks = _counts("widths", self.widths, levels, 1, 4096), _counts("blocks", self.blocks, levels, 0, 64)
+        if self.expansion > 16:
+            raise InvalidParameter(f"expansion={self.expansion} is above 16")
+        stride = grids[0].stride
+        return GridStructure(
+            rows=math.ceil(height / stride),
+            columns=math.ceil(width / stride),
+            grids=grids,
+            widths=widths,
+            blocks=blocks,
+            expansion=self.expansion,
+        )
+
+    def target_bits(self, pixels: int) -> float | None:
+        """The size of the whole file that is aimed at, for so many ``pixels`` of all frames; None without a target."""
+        if self.target_bpp is not None:
+            return self.target_bpp * pixels
+        return None if self.target_kb is None else self.target_kb * 8000
+
+
+def _counts(name: str, text: str, levels: int, low: int, high: int) -> tuple[int, ...]:
+    parts = text.split(",")
+    if len(parts) != levels or not all(part.isdecimal() and low <= int(part) <= high for part in parts):
+        raise InvalidParameter(f"{name}={text} is not {levels} integers in {low}..{high}, one for each stride of grids")
+    return tuple(int(part) for part in parts)
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "quick": {"max_pixels": 320 * 160, "epochs": 60},
+    "standard": {},
+    "thorough": {"epochs": 400, "batch": 4, "widths": "96,80,48", "blocks": "1,2,3", "precision": "auto"},
+}
