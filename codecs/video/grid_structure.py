@@ -159,7 +159,7 @@ class GridStructure:
             "grids": " ".join(f"{grid.stride}:{grid.channels}:{grid.period}" for grid in self.grids),
             "widths": " ".join(str(width) for width in self.widths),
             "decoder_parameters": self.decoder_parameters,
-            "kilo_macs_per_pixel": round(self.macs_per_frame / (height * width) / 1000, 2),
+            "macs_per_pixel": self.macs_per_frame // (height * width),
         }
 
 
