@@ -65,7 +65,7 @@ def encode(
     for number, pictures in enumerate(gather(reading, header.segments)):
         segment = header.segments[number]
         own = context if folder is None else replace(context, checkpoint_folder=folder / f"segment-{number:05}")
-        result = fit_segment(pictures, None, header, params, budget.bits_of(segment), own)
+        result = fit_segment(pictures, header, params, budget.bits_of(segment), own)
         for kind, payload in ((NETWORK, result.network), (LATENTS, result.latents)):
             sink.write_chunk(kind, payload, span=(segment.start, segment.stop))
         budget.spend(segment, len(result.network) + len(result.latents))

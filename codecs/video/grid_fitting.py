@@ -46,7 +46,6 @@ class EncodedSegment:
 
 def fit_segment(
     pictures: NDArray[np.uint8],
-    weights: NDArray[np.float32] | None,
     header: GridHeader,
     params: GridParameters,
     target_bits: float | None,
@@ -56,7 +55,7 @@ def fit_segment(
 
     Raises :class:`InvalidParameter` when ``target_bits`` cannot be reached, naming the nearest size.
     """
-    settings = {**asdict(params), "target_bits": target_bits, "masked": weights is not None}
+    settings = {**asdict(params), "target_bits": target_bits}
     identity = fingerprint(pictures, settings)
     folder = context.checkpoint_folder
     if folder is not None and context.resume:
@@ -65,7 +64,7 @@ def fit_segment(
             return EncodedSegment(
                 network=kept["network"], latents=kept["latents"], estimated_bits=float(kept["estimate"])
             )
-    result = _fit(pictures, weights, header, params, target_bits, context, {"segment": identity})
+    result = _fit(pictures, header, params, target_bits, context, {"segment": identity})
     if folder is not None:
         estimate = repr(result.estimated_bits).encode()
         save_result(folder, {"network": result.network, "latents": result.latents, "estimate": estimate}, identity)
@@ -74,7 +73,6 @@ def fit_segment(
 
 def _fit(
     pictures: NDArray[np.uint8],
-    weights: NDArray[np.float32] | None,
     header: GridHeader,
     params: GridParameters,
     target_bits: float | None,
@@ -88,7 +86,7 @@ def _fit(
 
     def fresh(device: torch.device) -> GridObjective:
         return GridObjective(
-            header.structure, pictures, weights, lr=params.lr, latent_lr=params.latent_lr, aim=aim, device=device
+            header.structure, pictures, lr=params.lr, latent_lr=params.latent_lr, aim=aim, device=device
         )
 
     objective = fit(fresh, pictures, settings, _in_folder(context, "fit"), identity=identity)

@@ -39,10 +39,7 @@ class RateAim:
 
 
 class GridObjective(Objective):
-    """Mean squared error of samples in 0..1, plus lambda times bits per pixel, of one segment.
-
-    ``weights`` float [T, H, W] or None says how much each pixel's error counts (0: not at all).
-    """
+    """Mean squared error of samples in 0..1, plus lambda times bits per pixel, of one segment."""
 
     betas = (0.9, 0.99)
 
@@ -50,7 +47,6 @@ class GridObjective(Objective):
         self,
         structure: GridStructure,
         pictures: NDArray[np.uint8],
-        weights: NDArray[np.float32] | None,
         *,
         lr: float,
         latent_lr: float,
@@ -64,7 +60,6 @@ class GridObjective(Objective):
         self.log_lambda: torch.Tensor
         self.register_buffer("log_lambda", torch.tensor(math.log(aim.lmbda), dtype=torch.float64))
         self._pictures = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
-        self._weights = None if weights is None else torch.from_numpy(weights).to(device)
         self._padded = structure.picture
         self._pixels = frames * pictures.shape[1] * pictures.shape[2]
         self._rates = (lr, latent_lr)
@@ -91,8 +86,6 @@ class GridObjective(Objective):
         with torch.autocast(self._device_type, torch.bfloat16, enabled=bfloat16):
             output = self.network(latents)
         squared = (output[..., :height, :width].float() - wanted[..., :height, :width]).square()
-        if self._weights is not None:
-            squared = squared * self._weights[indices][:, None]
         distortion = squared.mean()
         frames = len(self._pictures)
         bits = latent_bits / len(indices) * frames + self.network.bits()
