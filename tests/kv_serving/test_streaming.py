@@ -147,9 +147,11 @@ def test_a_file_that_is_no_cache_is_refused(server: ThrottledServer) -> None:
 
 def test_leaving_a_stream_stops_the_transfer(cache_file: bytes, server: ThrottledServer) -> None:
     (server.folder / "context.ck").write_bytes(cache_file)
-    server.throttle.start((0, len(cache_file) / 4))
-    began = time.monotonic()
+    gate = threading.Event()
+    server.pause_after = (17 * len(cache_file) // 20, gate)
+    server.throttle.start((0, len(cache_file)))
     with kv.stream(f"{server.url}/context.ck") as stream:
         next(iter(stream))
-    assert time.monotonic() - began < 3
+    gate.set()
+    time.sleep(0.5)  # the server needs 0.15 s for the rest, were anybody to take it
     assert server.sent_bytes < len(cache_file)

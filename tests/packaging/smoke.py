@@ -62,7 +62,7 @@ def fresh_environment(folder: Path) -> dict[str, str]:
 def run(environment: dict[str, str], *words: object) -> bytes:
     """Run a command and return its standard output; failure ends the test."""
     command = [str(word) for word in words]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, cwd=Path(command[-1]).anchor)
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, cwd="/")
     return done.stdout
 
 
