@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["AvifPeer", "Jpeg2000Peer", "JpegPeer", "JpegXlPeer", "PngPeer", "WebpPeer"]
 
 
-class _PillowPeer(NamedPeer):
+class _PillowPeer(NamedPeer, ABC):
     kind = "image"
     _format: str
     _feature: str
@@ -44,8 +45,9 @@ class _PillowPeer(NamedPeer):
         with Image.open(path) as picture:
             return np.asarray(picture.convert("RGB"))
 
+    @abstractmethod
     def _options(self, params: Any) -> dict[str, Any]:
-        raise NotImplementedError
+        """What is handed to the encoder for ``params``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ __all__ = ["SvtAv1Peer", "Vp9Peer", "X264Peer", "X265Peer"]
 _SPEEDS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 
 
-class _VideoPeer(NamedPeer):
+class _VideoPeer(NamedPeer, ABC):
     kind = "video"
     _encoder: str
 
@@ -52,8 +53,9 @@ class _VideoPeer(NamedPeer):
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
             return Clip(np.stack(frames), stream.average_rate or stream.guessed_rate)
 
+    @abstractmethod
     def _options(self, params: Any) -> dict[str, str]:
-        raise NotImplementedError
+        """What is handed to the encoder for ``params``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
