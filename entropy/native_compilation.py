@@ -15,7 +15,7 @@ __all__ = ["CompilationNotice", "compiled", "high_product", "inlined"]
 _PACKAGE = __name__.partition(".")[0]
 
 
-class CompilationNotice(Listener):
+class CompilationNotice(Listener):  # type: ignore[misc]
     """Logs once per process that our kernels are being compiled: it takes up to a minute, the first time."""
 
     def __init__(self) -> None:
