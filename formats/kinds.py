@@ -104,7 +104,7 @@ def _is_float_matrix(path: Path) -> bool:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
         return False  # opening it as an input says what is wrong
-    return array.ndim == 2 and array.dtype.kind == "f"
+    return bool(array.ndim == 2 and array.dtype.kind == "f")
 
 
 def _start_of(path: Path) -> bytes:

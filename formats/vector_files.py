@@ -104,7 +104,7 @@ def _matrix(
         target = rows.reshape(-1).view(np.uint8)
         done = 0
         while done < len(target):
-            count = os.preadv(stream.fileno(), [target[done:]], offset + start * shape[1] * dtype.itemsize + done)
+            count = os.preadv(stream.fileno(), [target[done:].data], offset + start * shape[1] * dtype.itemsize + done)
             if count == 0:
                 raise TruncatedFile(f"{path}: the file ended while row {start:,} was read")
             done += count

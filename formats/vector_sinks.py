@@ -82,7 +82,7 @@ class VectorSink:
         elif self._in_memory:
             self._blocks.append(rows)
         else:
-            self._put(memoryview(np.ascontiguousarray(rows, "<f4").reshape(-1)).cast("B"))
+            self._put(np.ascontiguousarray(rows, "<f4").reshape(-1).data.cast("B"))
 
     def commit(self) -> None:
         """Make the output final."""

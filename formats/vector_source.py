@@ -83,9 +83,9 @@ class VectorSource:
         while sum(map(len, held)) < rows and (batch := next(self._stream, None)) is not None:
             held.append(batch)
         self._stream = _chain(held, self._stream)
-        found = np.concatenate([np.empty((0, self.dimensions), np.float32), *held])[:rows]
-        _refuse_infinite(found, 0, self.name)
-        return found
+        first: NDArray[np.float32] = np.concatenate([np.empty((0, self.dimensions), np.float32), *held])[:rows]
+        _refuse_infinite(first, 0, self.name)
+        return first
 
     def __enter__(self) -> Self:
         return self

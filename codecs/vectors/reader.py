@@ -53,7 +53,8 @@ class VectorRows:
         if isinstance(rows, slice):
             return self._take(np.arange(*rows.indices(len(self))))
         if isinstance(rows, (int, np.integer)):
-            return self._take(self._checked(np.array([rows], np.int64)))[0]
+            only: Floats = self._take(self._checked(np.array([rows], np.int64)))[0]
+            return only
         numbers = np.asarray(rows)
         if numbers.dtype == np.bool_ and numbers.shape == (len(self),):
             return self._take(np.flatnonzero(numbers))
