@@ -1,8 +1,8 @@
 """Files written by the first version decode to the very float32 bits they held.
 
-The golden files were made once: ``codeckit.encode(golden_vectors(), codec="vectors", settings=SETTINGS[name])``, and the
-arrays beside them by ``codeckit.decode``. They are replaced only together with a new bitstream version; no test writes
-them.
+The golden files were made once by ``codeckit.encode(golden_vectors(), codec="vectors", settings=SETTINGS[name])``, and
+the arrays beside them by ``codeckit.decode``. They are replaced only together with a new bitstream version; no test
+writes them.
 """
 
 from __future__ import annotations
