@@ -15,11 +15,9 @@ from ..formats.errors import CorruptFile, InvalidParameter
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .frequency_table import FrequencyTable
+__all__ = ["MAX_CODE_BITS", "escape_codes", "pack_escapes", "unpack_escapes", "values_of_codes"]
 
-__all__ = ["escape_codes", "pack_escapes", "split_escapes", "table_bounds", "unpack_escapes", "values_of_codes"]
-
-_MAX_CODE_BITS = 62
+MAX_CODE_BITS = 62
 
 
 def escape_codes(
@@ -37,7 +35,7 @@ def escape_codes(
         values.view(np.uint64) - maximum.view(np.uint64),
         minimum.view(np.uint64) - values.view(np.uint64),
     )
-    if distance.size and int(distance.max()) > 1 << (_MAX_CODE_BITS - 1):
+    if distance.size and int(distance.max()) > 1 << (MAX_CODE_BITS - 1):
         raise InvalidParameter("a value lies more than 2**61 outside its table and cannot be escaped")
     return ((distance.astype(np.int64) - 1) << 1) | ~above
 
@@ -55,9 +53,9 @@ def pack_escapes(codes: NDArray[np.int64]) -> bytes:
     if codes.size == 0:
         return b""
     shifted = codes + 1
-    widths = np.zeros(codes.size, np.int64)
-    for bit in range(1, _MAX_CODE_BITS + 1):
-        widths += shifted >> bit > 0
+    # a float64 may round up to the next power of two, whose exponent is then one too large
+    widths = np.frexp(shifted.astype(np.float64))[1].astype(np.int64) - 1
+    widths -= (shifted >> widths) == 0
     prefixes = np.zeros(int(widths.sum()) + codes.size, np.uint8)
     prefixes[np.cumsum(widths + 1) - 1] = 1
     index = _suffix_index(widths)
@@ -80,7 +78,7 @@ def unpack_escapes(data: bytes | memoryview, count: int, what: str) -> NDArray[n
     if ends.size < count or count == 0:
         raise CorruptFile(f"{what}: {ends.size} of {count} escape prefixes found")
     widths = np.diff(ends, prepend=-1) - 1
-    if int(widths.max()) > _MAX_CODE_BITS:
+    if int(widths.max()) > MAX_CODE_BITS:
         raise CorruptFile(f"{what}: an escape code has {int(widths.max())} bits")
     first = int(ends[-1]) + 1
     stop = first + int(widths.sum())
@@ -90,7 +88,11 @@ def unpack_escapes(data: bytes | memoryview, count: int, what: str) -> NDArray[n
         raise CorruptFile(f"{what}: the padding of the escapes is not zero")
     shifted = np.int64(1) << widths
     index = _suffix_index(widths)
-    np.add.at(shifted, index.owner, bits[first:stop].astype(np.int64) << index.bit)
+    longer = np.flatnonzero(widths)
+    if longer.size:
+        ends_of = np.cumsum(widths)
+        set_bits = bits[first:stop].astype(np.int64) << index.bit
+        shifted[longer] += np.add.reduceat(set_bits, (ends_of - widths)[longer])
     return shifted - 1
 
 
@@ -106,30 +108,3 @@ def _suffix_index(widths: NDArray[np.int64]) -> _SuffixIndex:
     owner = np.repeat(np.arange(widths.size), widths)
     ends = np.cumsum(widths)
     return _SuffixIndex(owner, ends[owner] - 1 - np.arange(owner.size))
-
-
-def split_escapes(values: NDArray[np.int64], table: FrequencyTable) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Slots of ``values`` under ``table``, and the escape codes of those that lie outside it.
-
-    Raises:
-        InvalidParameter: a value lies outside and the table has no escape slot.
-    """
-    # Wrap-around is harmless: wrapped differences are still outside the table.
-    offsets = values.view(np.uint64) - np.int64(table.minimum).view(np.uint64)
-    regular = table.slots - table.escape
-    outside = offsets >= np.uint64(regular)
-    if not outside.any():
-        return offsets.astype(np.int32), np.zeros(0, np.int64)
-    if not table.escape:
-        raise InvalidParameter(
-            f"{int(outside.sum())} values (the first is {int(values[outside][0])}) lie outside "
-            f"{table.minimum}..{table.maximum} and the table has no escape slot; "
-            f"build it with escape=True"
-        )
-    codes = escape_codes(values[outside], *table_bounds(table))
-    return np.where(outside, regular, offsets).astype(np.int32), codes
-
-
-def table_bounds(table: FrequencyTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """``minimum`` and ``maximum`` of ``table``, as :func:`escape_codes` takes them: int64 [1] each."""
-    return np.array([table.minimum], np.int64), np.array([table.maximum], np.int64)

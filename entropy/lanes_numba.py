@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .lane_codes import CodePlan
     from .lanes_constriction import LaneEncoder
 
-__all__ = ["decode", "prepare_encoder"]
+__all__ = ["decode", "encoder_tables", "prepare_encoder"]
 
 
 def decode(block: LaneBlock, lanes: NDArray[np.int64], plan: CodePlan, threads: int) -> NDArray[Any]:
@@ -59,7 +59,7 @@ def prepare_encoder(tables: Sequence[FrequencyTable]) -> LaneEncoder:
     """An encoder of lanes under ``tables``; see :func:`.lanes_constriction.prepare_encoder`."""
     from .native_encoding import encode_lanes
 
-    entries, stride, aligned = _encoder_tables(tables)
+    entries, stride, aligned = encoder_tables(tables)
     longest_bits = PRECISION - min(int(table.frequencies.min()).bit_length() for table in tables) + 1
 
     def encode(
@@ -149,7 +149,7 @@ def _general_job(block: LaneBlock, plan: CodePlan) -> Callable[..., None]:
     return run
 
 
-def _encoder_tables(tables: Sequence[FrequencyTable]) -> tuple[NDArray[np.uint64], int, bool]:
+def encoder_tables(tables: Sequence[FrequencyTable]) -> tuple[NDArray[np.uint64], int, bool]:
     """The entries of :func:`.native_encoding.encode_lanes`, how many belong to a table, and whether all are aligned."""
     aligned = all_aligned(tables)
     shift = BUCKET_BITS if aligned else 0

@@ -16,7 +16,7 @@ from numba import int64, uint32, uint64
 
 from .native_compilation import compiled, inlined
 
-__all__ = ["decode_aligned", "decode_general"]
+__all__ = ["decode_aligned", "decode_general", "fetch_shifted", "refill", "start_lane"]
 
 _0, _1, _12, _16, _24, _32 = (uint64(n) for n in (0, 1, 12, 16, 24, 32))
 _MASK12, _MASK16, _MASK24, _MASK32 = (uint64((1 << n) - 1) for n in (12, 16, 24, 32))
@@ -28,13 +28,13 @@ _WORTHWHILE = 16
 
 
 @inlined
-def _refill(state, position, words, needed):
+def refill(state, position, words, needed):
     refilled = (state << _32) | uint64(words[uint64(position)])
     return (refilled if needed else state), position - int64(needed)
 
 
 @inlined
-def _start(words, begin, end):
+def start_lane(words, begin, end):
     """The state held by the top two words, and the position of the word below them."""
     if end - begin >= 2:
         return (uint64(words[end - 1]) << _32) | uint64(words[end - 2]), end - 3
@@ -59,7 +59,7 @@ def _fetch(words, begin, end, scratch, position):
 
 
 @inlined
-def _fetch_shifted(words, begin, end, scratch, position):
+def fetch_shifted(words, begin, end, scratch, position):
     """As :func:`_fetch`, each lane's words, as one long number, divided by 2**12."""
     size = end - begin
     if size == 0:
@@ -84,13 +84,13 @@ def _aligned_step(entries, base, code_bits, out, index, state):
 def _aligned_symbol_inside(words, entries, base, code_bits, out, index, state, position):
     """As below, for a lane that is known to have another word."""
     state = _aligned_step(entries, base, code_bits, out, index, state)
-    return _refill(state, position, words, state < _FULL_SHIFTED)
+    return refill(state, position, words, state < _FULL_SHIFTED)
 
 
 @inlined
 def _aligned_symbol(words, begin, entries, base, code_bits, out, index, state, position):
     state = _aligned_step(entries, base, code_bits, out, index, state)
-    return _refill(state, position, words, (state < _FULL_SHIFTED) & (position >= begin))
+    return refill(state, position, words, (state < _FULL_SHIFTED) & (position >= begin))
 
 
 @inlined
@@ -138,18 +138,18 @@ def decode_aligned(
     """
     lane = first
     while lane + 4 <= last:
-        f0, w0 = _fetch_shifted(words, begins[lane], ends[lane], scratch, 1)
-        f1, w1 = _fetch_shifted(words, begins[lane + 1], ends[lane + 1], scratch, f0)
-        f2, w2 = _fetch_shifted(words, begins[lane + 2], ends[lane + 2], scratch, f1)
-        f3, w3 = _fetch_shifted(words, begins[lane + 3], ends[lane + 3], scratch, f2)
+        f0, w0 = fetch_shifted(words, begins[lane], ends[lane], scratch, 1)
+        f1, w1 = fetch_shifted(words, begins[lane + 1], ends[lane + 1], scratch, f0)
+        f2, w2 = fetch_shifted(words, begins[lane + 2], ends[lane + 2], scratch, f1)
+        f3, w3 = fetch_shifted(words, begins[lane + 3], ends[lane + 3], scratch, f2)
         status[lane], status[lane + 1], status[lane + 2], status[lane + 3] = w0, w1, w2, w3
         o0, o1, o2, o3 = starts[lane], starts[lane + 1], starts[lane + 2], starts[lane + 3]
         r0, r1, r2, r3 = rows[lane], rows[lane + 1], rows[lane + 2], rows[lane + 3]
         n0, n1, n2, n3 = counts[lane], counts[lane + 1], counts[lane + 2], counts[lane + 3]
-        s0, p0 = _start(scratch, 1, f0)
-        s1, p1 = _start(scratch, f0, f1)
-        s2, p2 = _start(scratch, f1, f2)
-        s3, p3 = _start(scratch, f2, f3)
+        s0, p0 = start_lane(scratch, 1, f0)
+        s1, p1 = start_lane(scratch, f0, f1)
+        s2, p2 = start_lane(scratch, f1, f2)
+        s3, p3 = start_lane(scratch, f2, f3)
         common = min(min(n0, n1), min(n2, n3))
         t = 0
         while t < common:
@@ -187,8 +187,8 @@ def decode_aligned(
         lane += 4
     while lane < last:
         o0, r0, n0 = starts[lane], rows[lane], counts[lane]
-        f0, status[lane] = _fetch_shifted(words, begins[lane], ends[lane], scratch, 1)
-        s0, p0 = _start(scratch, 1, f0)
+        f0, status[lane] = fetch_shifted(words, begins[lane], ends[lane], scratch, 1)
+        s0, p0 = start_lane(scratch, 1, f0)
         status[lane] |= _aligned_rest(scratch, 1, n0, classes, r0, group_size, entries, code_bits, out, o0, 0, s0, p0)
         lane += 1
 
@@ -216,7 +216,7 @@ def _general_symbol(words, begin, buckets, slots, codes, base, slot_base, out, i
         entry = slots[slot]
     out[uint64(index)] = codes[slot]
     state = (state >> _24) * (entry >> _32) + (quantile - (entry & _MASK32))
-    return _refill(state, position, words, (state < _FULL) & (position >= begin))
+    return refill(state, position, words, (state < _FULL) & (position >= begin))
 
 
 @inlined
@@ -258,10 +258,10 @@ def decode_general(
         o0, o1, o2, o3 = starts[lane], starts[lane + 1], starts[lane + 2], starts[lane + 3]
         r0, r1, r2, r3 = rows[lane], rows[lane + 1], rows[lane + 2], rows[lane + 3]
         n0, n1, n2, n3 = counts[lane], counts[lane + 1], counts[lane + 2], counts[lane + 3]
-        s0, p0 = _start(scratch, 1, f0)
-        s1, p1 = _start(scratch, f0, f1)
-        s2, p2 = _start(scratch, f1, f2)
-        s3, p3 = _start(scratch, f2, f3)
+        s0, p0 = start_lane(scratch, 1, f0)
+        s1, p1 = start_lane(scratch, f0, f1)
+        s2, p2 = start_lane(scratch, f1, f2)
+        s3, p3 = start_lane(scratch, f2, f3)
         common = min(min(n0, n1), min(n2, n3))
         t = 0
         while t < common:
@@ -293,7 +293,7 @@ def decode_general(
     while lane < last:
         o0, r0, n0 = starts[lane], rows[lane], counts[lane]
         f0, status[lane] = _fetch(words, begins[lane], ends[lane], scratch, 1)
-        s0, p0 = _start(scratch, 1, f0)
+        s0, p0 = start_lane(scratch, 1, f0)
         status[lane] |= _general_rest(
             scratch, 1, n0, classes, r0, group_size, buckets, slots, codes, stride, out, o0, 0, s0, p0
         )

@@ -7,11 +7,12 @@ them: classes and tables come from integers alone, so such differences stay as s
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .quantisation import dequantise, quantise, reconstruction_values
+from .quantisation import add_escapes, dequantise, quantise_to_entries
 from .symbols import step_sizes
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .cache_model import CacheModel
+    from .quantisation import Escapes, SlotTables
     from .symbol_block import DecodedSymbols
 
 __all__ = ["BLOCK_TOKENS", "ClosedLoop", "blocks_of"]
@@ -39,68 +41,87 @@ class ClosedLoop:
 
     Args:
         model: the model of the cache.
+        values: those of :func:`.quantisation.reconstruct` for the model's shifts.
         quality: see :mod:`codeckit.codecs.kv.symbols`.
         weights: per layer, int8 [heads, tokens of the block].
     """
 
-    def __init__(self, model: CacheModel, quality: int, weights: Sequence[NDArray[np.int8]]) -> None:
+    def __init__(
+        self, model: CacheModel, values: NDArray[np.float32], quality: int, weights: Sequence[NDArray[np.int8]]
+    ) -> None:
         self._model = model
-        self._quality = quality
-        self._weights = weights
-        self._values = reconstruction_values(model.shifts)
+        self._values = values
+        self._steps = [step_sizes(rows, quality) for rows in weights]
         # (layer, part) -> what the parts decoded so far add to the low-rank side of its predictor, [tokens, rank]
         self._low: dict[tuple[int, int], NDArray[np.float32]] = {}
+        # memory that is fresh for every part would be cleared by the system, page by page, every time
+        self._buffers: dict[str, NDArray[np.float32]] = {}
+
+    def buffer(self, name: str, *shape: int) -> NDArray[np.float32]:
+        """Uninitialised float32 of that shape, which the next call with the same name takes back."""
+        size = math.prod(shape)
+        found = self._buffers.get(name)
+        if found is None or found.size < size:
+            found = self._buffers[name] = np.empty(size, np.float32)
+        return found[:size].reshape(shape)
 
     def encode(
         self,
         layer: int,
-        parts: Sequence[NDArray[np.float32]],
-        classes: Sequence[NDArray[np.uint16]],
-        symbols: Sequence[NDArray[np.int32]],
-    ) -> None:
-        """Fill ``symbols`` from ``parts``, float32 [tokens, heads, width] before RoPE, and their ``classes``."""
-        steps = step_sizes(self._weights[layer], self._quality)
-        for part, (values, numbers, own) in enumerate(zip(parts, classes, symbols, strict=True)):
-            model = self._model.parts[layer][part]
-            coefficients = _per_head(values - model.mean, model.analysis)
-            predictions = self._predict(layer, part, values.shape)
-            quantise(coefficients, predictions, numbers, steps, self._model.shifts, own)
-            self._feed(layer, part, predictions)
+        part: int,
+        values: NDArray[np.float32],
+        classes: NDArray[np.uint16],
+        slots: SlotTables,
+        entries: NDArray[np.uint16],
+    ) -> Escapes:
+        """Fill ``entries`` [tokens, heads, width] from ``values`` [heads, tokens, width] before RoPE, less their mean.
+
+        Parts come in their order within a layer.
+        """
+        heads, tokens, width = values.shape
+        coefficients = self.buffer("coefficients", tokens, heads, width)
+        np.matmul(values, self._model.parts[layer][part].analysis, out=coefficients.swapaxes(0, 1))
+        predictions = self._predict(layer, part, coefficients.shape)
+        escapes = quantise_to_entries(
+            coefficients, predictions, classes, self._steps[layer], self._model.shifts, self._values, slots, entries
+        )
+        self._feed(layer, part, predictions)
+        return escapes
 
     def decode(
         self,
         layer: int,
-        symbols: Sequence[DecodedSymbols],
-        classes: Sequence[NDArray[np.uint16]],
+        part: int,
+        symbols: DecodedSymbols,
+        classes: NDArray[np.uint16],
         tokens: tuple[int, int],
-    ) -> list[NDArray[np.float32]]:
-        """The parts of ``tokens`` of a chunk, means yet to be added: float32 [tokens, heads, width] before RoPE."""
-        steps = step_sizes(self._weights[layer], self._quality)
-        parts = []
-        for part, (own, numbers) in enumerate(zip(symbols, classes, strict=True)):
-            codes = own.codes[slice(*tokens)]
-            values = self._predict(layer, part, codes.shape)
-            dequantise(
-                codes,
-                own.marker,
-                own.escaped,
-                own.first_escape(tokens[0]),
-                numbers[slice(*tokens)],
-                steps,
-                self._values,
-                self._model.shifts,
-                values,
-            )
-            self._feed(layer, part, values)
-            parts.append(_per_head(values, self._model.parts[layer][part].synthesis))
-        return parts
+    ) -> NDArray[np.float32]:
+        """The part's ``tokens`` of a chunk, the mean yet to be added: float32 [heads, tokens, width] before RoPE.
+
+        ``classes`` are those of the chunk. The result is overwritten by the next call.
+        """
+        first, last = tokens
+        codes = symbols.codes[first:last]
+        values = self._predict(layer, part, codes.shape)
+        dequantise(codes, classes[first:last], self._steps[layer], self._values, values)
+        places, escaped = symbols.escapes_of(first, last)
+        if places.size:
+            add_escapes(places, escaped, classes[first:last], self._steps[layer], self._model.shifts, values)
+        self._feed(layer, part, values)
+        count, heads, width = values.shape
+        result = self.buffer("result", heads, count, width)
+        np.matmul(values.swapaxes(0, 1), self._model.parts[layer][part].synthesis, out=result)
+        return result
 
     def _predict(self, layer: int, part: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        predictions = self.buffer("predictions", *shape)
         predictor = self._model.parts[layer][part].predictor
         low = self._low.pop((layer, part), None)
         if predictor is None or low is None:
-            return np.zeros(shape, np.float32)
-        return (low @ predictor.up).reshape(shape)
+            predictions.fill(0)
+        else:
+            np.matmul(low, predictor.up, out=predictions.reshape(len(predictions), -1))
+        return predictions
 
     def _feed(self, layer: int, part: int, decoded: NDArray[np.float32]) -> None:
         """Add what ``decoded`` coefficients contribute to every prediction that uses them, in one product."""
@@ -112,11 +133,3 @@ class ClosedLoop:
             piece = product[:, columns]
             known = self._low.get(target)
             self._low[target] = piece if known is None else known + piece
-
-
-def _per_head(values: NDArray[np.float32], matrices: NDArray[np.float32]) -> NDArray[np.float32]:
-    # [tokens, heads, width] x [heads, width, width], head by head
-    result = np.empty(values.shape, np.float32)
-    for head, matrix in enumerate(matrices):
-        np.matmul(values[:, head], matrix, out=result[:, head])
-    return result

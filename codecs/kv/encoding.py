@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...entropy.lane_threads import in_threads
 from .blas_threads import one_blas_thread
 from .closed_loop import ClosedLoop, blocks_of
-from .number_formats import check_finite, to_float32
-from .rotary import unrotate
+from .part_loops import add_mean
+from .part_reader import PartReader
+from .quantisation import reconstruct
 from .self_model import TRANSFORM_TOKENS, learn_model, write_model
 from .sensitivity import default_sensitivity, token_weights
 from .symbol_block import SymbolEncoder
 from .symbols import fill_classes
+from .waves import part_shapes, symbol_count, token_spans, waves_of_layers
 from .weight_stream import encode_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -30,34 +31,13 @@ if TYPE_CHECKING:
     from ..run_context import RunContext
     from .cache import Cache, CacheTable
     from .profile import Profile
+    from .quantisation import Escapes
 
-__all__ = ["LAYER_CHUNK", "MODEL_CHUNK", "WEIGHT_CHUNK", "PartReader", "encode_chunks", "prepare_model"]
+__all__ = ["LAYER_CHUNK", "MODEL_CHUNK", "WEIGHT_CHUNK", "encode_chunks", "prepare_model"]
 
 MODEL_CHUNK = "MODL"
 WEIGHT_CHUNK = "WGTS"
 LAYER_CHUNK = "KVLB"
-_LAYERS_AHEAD = 4
-
-
-class PartReader:
-    """Parts of a cache in float32 before RoPE, checked for values that are not finite."""
-
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
-
-    def read(self, layer: int, part: int, start: int, stop: int) -> NDArray[np.float32]:
-        """float32 [tokens, heads, width] of tokens ``start`` to ``stop`` of the layer's own."""
-        table = self._cache.table
-        row = table.layers[layer]
-        spec = row.parts[part]
-        tensor = self._cache.parts[layer, spec.role]
-        piece = type(tensor)(dtype=tensor.dtype, data=tensor.data[:, start:stop])
-        values = to_float32(piece)
-        check_finite(values, f"layer {layer} {spec.role}", first_token=row.first_token + start)
-        if table.rotary is not None and spec.rotated:
-            first = table.first_position + row.first_token
-            values = unrotate(values, table.rotary, np.arange(first + start, first + stop))
-        return np.ascontiguousarray(values.swapaxes(0, 1))
 
 
 def prepare_model(
@@ -70,9 +50,14 @@ def prepare_model(
     heads = sum(layer.parts[0].heads for layer in table.layers)
     weights = token_weights(table, default_sensitivity(heads), cache.attention_mass)
     reader = PartReader(cache)
+
+    def read_part(layer: int, part: int) -> NDArray[np.float32]:
+        values = reader.read(layer, part, 0, table.tokens - table.layers[layer].first_token)
+        return np.ascontiguousarray(values.swapaxes(0, 1))
+
     learned = learn_model(
         table,
-        lambda layer, part: reader.read(layer, part, 0, table.tokens - table.layers[layer].first_token),
+        read_part,
         weights,
         quality,
         transform=table.tokens >= TRANSFORM_TOKENS if transform is None else transform,
@@ -93,20 +78,18 @@ def encode_chunks(
     """Write every token chunk of ``cache``; return figures."""
     table = cache.table
     threads = context.threads or len(os.sched_getaffinity(0))
-    reader = PartReader(cache)
-    encoder = SymbolEncoder(model.tables)
+    coder = _LayerCoder(PartReader(cache), table, model, quality, threads)
     ideal_bits = 0.0
     payload_bytes = weight_bytes = 0
-    with ThreadPoolExecutor(threads) as pool, one_blas_thread():
+    with one_blas_thread():
         for start in range(0, table.tokens, chunk_tokens):
             stop = min(table.tokens, start + chunk_tokens)
-            chunk = _TokenChunk(reader, table, model, weights, quality, start, stop)
+            chunk = _TokenChunk(coder, weights, start, stop)
             payload, bits = encode_weights(chunk.weights, model.weights)
             weight_bytes += len(payload)
             ideal_bits += bits
             sink.write_chunk(WEIGHT_CHUNK, payload, span=(start, stop))
-            for layer, future in chunk.encode(pool, encoder):
-                payload, bits = future.result()
+            for layer, payload, bits in chunk.encode():
                 payload_bytes += len(payload)
                 ideal_bits += bits
                 decoded_size = chunk.decoded_bytes(layer)
@@ -119,69 +102,102 @@ def encode_chunks(
     }
 
 
+class _LayerCoder:
+    """What all token chunks share."""
+
+    def __init__(self, reader: PartReader, table: CacheTable, model: Any, quality: int, threads: int) -> None:
+        self.reader = reader
+        self.table = table
+        self.model = model.model
+        self.values = reconstruct(model.model.shifts)
+        self.quality = quality
+        self.threads = threads
+        self.symbols = SymbolEncoder(model.tables)
+
+
 class _TokenChunk:
     """Encodes the layers of one token chunk; ``weights`` are its token weights."""
 
-    def __init__(
-        self,
-        reader: PartReader,
-        table: CacheTable,
-        model: Any,
-        weights: list[NDArray[np.int8]],
-        quality: int,
-        start: int,
-        stop: int,
-    ) -> None:
-        self._reader = reader
-        self._table = table
-        self._model = model
-        self._quality = quality
-        self._spans = _spans(table, start, stop)
+    def __init__(self, coder: _LayerCoder, weights: list[NDArray[np.int8]], start: int, stop: int) -> None:
+        self._coder = coder
+        self._spans = token_spans(coder.table, start, stop)
         self.weights = [rows[:, a:b] for rows, (a, b) in zip(weights, self._spans, strict=True)]
         # of every block the tokens of every layer, counted from the layer's first
-        self._blocks = [_spans(table, *block) for block in blocks_of(start, stop)]
+        self._blocks = [token_spans(coder.table, *block) for block in blocks_of(start, stop)]
         self._loops = [
-            ClosedLoop(model.model, quality, [w[:, a:b] for w, (a, b) in zip(weights, spans, strict=True)])
+            ClosedLoop(
+                coder.model, coder.values, coder.quality, [w[:, a:b] for w, (a, b) in zip(weights, spans, strict=True)]
+            )
             for spans in self._blocks
         ]
 
-    def encode(self, pool: ThreadPoolExecutor, encoder: SymbolEncoder) -> Iterator[tuple[int, Future[Any]]]:
-        """Every layer with a future of its payload and ideal bits; at most a few layers are held at once."""
-        waiting: deque[tuple[int, Future[Any]]] = deque()
-        for layer, (first, last) in enumerate(self._spans):
-            if first == last:
-                continue
-            shapes = [(last - first, part.heads, part.width) for part in self._table.layers[layer].parts]
-            classes = [np.empty(shape, np.uint16) for shape in shapes]
-            symbols = [np.empty(shape, np.int32) for shape in shapes]
-            jobs = [
-                pool.submit(self._encode_block, block, layer, classes, symbols)
-                for block in range(len(self._blocks))
-                if self._blocks[block][layer][0] < self._blocks[block][layer][1]
+    def encode(self) -> Iterator[tuple[int, bytes, float]]:
+        """Every layer with its payload and ideal bits; a bounded number of layers is held at once."""
+        threads = self._coder.threads
+        for layers in waves_of_layers(self._coder.table, self._spans):
+            wave = [
+                _Layer(layer, part_shapes(self._coder.table, layer, self._spans), len(self._blocks)) for layer in layers
             ]
-            for job in jobs:
-                job.result()
-            waiting.append((layer, pool.submit(encoder.encode, symbols, classes)))
-            if len(waiting) > _LAYERS_AHEAD:
-                yield waiting.popleft()
-        yield from waiting
+
+            def encode_blocks(first: int, last: int, wave: list[_Layer] = wave) -> None:
+                for block in range(first, last):
+                    for layer in wave:
+                        self._encode_block(block, layer)
+
+            def encode_layers(first: int, last: int, wave: list[_Layer] = wave) -> list[tuple[int, bytes, float]]:
+                return [(layer.number, *layer.finish(self._coder.symbols)) for layer in wave[first:last]]
+
+            in_threads(encode_blocks, [(n, n + 1) for n in range(len(self._blocks))], threads)
+            for found in in_threads(encode_layers, [(n, n + 1) for n in range(len(wave))], threads):
+                yield from found
 
     def decoded_bytes(self, layer: int) -> int:
         """The size of the layer's part of the cache."""
         first, last = self._spans[layer]
-        parts = self._table.layers[layer].parts
+        parts = self._coder.table.layers[layer].parts
         return (last - first) * sum(part.channels * (4 if part.dtype == "F32" else 2) for part in parts)
 
-    def _encode_block(
-        self, block: int, layer: int, classes: list[NDArray[np.uint16]], symbols: list[NDArray[np.int32]]
-    ) -> None:
-        first, last = self._blocks[block][layer]
-        own = slice(first - self._spans[layer][0], last - self._spans[layer][0])
-        for part, numbers in zip(self._model.model.parts[layer], classes, strict=True):
-            fill_classes(part.scales, self.weights[layer][:, own], self._quality, numbers[own])
-        parts = [self._reader.read(layer, part, first, last) for part in range(len(classes))]
-        self._loops[block].encode(layer, parts, [c[own] for c in classes], [s[own] for s in symbols])
+    def _encode_block(self, block: int, layer: _Layer) -> None:
+        first, last = self._blocks[block][layer.number]
+        if first == last:
+            return
+        coder, loop = self._coder, self._loops[block]
+        offset = self._spans[layer.number][0]
+        own = slice(first - offset, last - offset)
+        for part, entries in enumerate(layer.parts):
+            model = coder.model.parts[layer.number][part]
+            _, heads, width = entries.shape
+            classes = np.empty((last - first, heads, width), np.uint16)
+            fill_classes(model.scales, self.weights[layer.number][:, own], coder.quality, classes)
+            values = loop.buffer("values", heads, last - first, width)
+            coder.reader.fill(layer.number, part, first, values)
+            add_mean(values, -model.mean)
+            layer.escapes[part][block] = loop.encode(
+                layer.number, part, values, classes, coder.symbols.slots, entries[own]
+            ).after(own.start * heads * width)
 
 
-def _spans(table: CacheTable, start: int, stop: int) -> list[tuple[int, int]]:
-    return [(max(start - row.first_token, 0), max(stop - row.first_token, 0)) for row in table.layers]
+class _Layer:
+    """The entries of a layer of a token chunk, which blocks fill, and their escapes."""
+
+    def __init__(self, number: int, shapes: list[tuple[int, ...]], blocks: int) -> None:
+        self.number = number
+        self._entries = np.empty(symbol_count(shapes), np.uint16)
+        edges = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+        self.parts = [own.reshape(shape) for own, shape in zip(np.split(self._entries, edges), shapes, strict=True)]
+        self.escapes: list[list[Escapes | None]] = [[None] * blocks for _ in shapes]
+
+    def finish(self, encoder: SymbolEncoder) -> tuple[bytes, float]:
+        """The payload and its ideal bits."""
+        found = []
+        first = 0
+        for part, blocks in zip(self.parts, self.escapes, strict=True):
+            found += [item.after(first) for item in blocks if item is not None]
+            first += part.size
+        payload, bits = encoder.encode(
+            self._entries,
+            [part.shape for part in self.parts],
+            np.concatenate([item.places for item in found]),
+            np.concatenate([item.symbols for item in found]),
+        )
+        return payload, bits + sum(item.costs for item in found)

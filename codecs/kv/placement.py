@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
 """From transformed-back coefficients to the arrays of a cache: mean, rotary embedding, storage type, layout."""
 
 from __future__ import annotations
@@ -8,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...entropy.native_compilation import compiled
-from .number_formats import from_float32
+from ...formats.errors import InvalidParameter
+from .part_loops import add_mean, store_bfloat16, store_float16, turn
 from .rotary import rotation_tables
 
 if TYPE_CHECKING:
@@ -34,9 +33,20 @@ class Turns:
         cosines, sines = rotation_tables(rotary, positions)
         return cls(cosines=cosines, sines=sines, style=rotary.style)
 
+    @classmethod
+    def from_positions(cls, rotary: Rotary, positions: NDArray[np.int64]) -> Turns:
+        """Those that turn keys at ``positions`` back."""
+        cosines, sines = rotation_tables(rotary, positions)
+        return cls(cosines=cosines, sines=-sines, style=rotary.style)
+
     def rows(self, start: int, stop: int) -> Turns:
         """Those of a range of tokens."""
         return Turns(cosines=self.cosines[start:stop], sines=self.sines[start:stop], style=self.style)
+
+    def apply(self, values: NDArray[np.float32]) -> None:
+        """Turn ``values`` [heads, tokens, width] in place."""
+        half = self.style == "half"
+        turn(values, self.cosines, self.sines, 1 if half else 2, self.cosines.shape[1] if half else 1)
 
 
 def place(
@@ -45,49 +55,20 @@ def place(
     turns: Turns | None,
     dtype: str,
     target: NDArray[Any],
+    first_token: int,
 ) -> None:
-    """Write ``values + mean``, turned where ``turns`` are given, to ``target``.
+    """Write ``values + mean``, turned where ``turns`` are given, to ``target`` from ``first_token`` on.
 
-    ``values`` [tokens, heads, width] are overwritten; ``mean`` is [heads, width]; ``target`` [heads, tokens, width] is
-    of the storage type ``dtype``.
+    ``values`` [heads, tokens, width] are overwritten; ``mean`` is [heads, width]; ``target`` [heads, more tokens,
+    width] is of the storage type ``dtype``; both arrays are C-contiguous. Raises :class:`InvalidParameter` where
+    float16 would overflow.
     """
-    if turns is None:
-        nothing = np.zeros((len(values), 0), np.float32)
-        _finish(values, mean, nothing, nothing, 1, 0)
-    else:
-        cosines, sines = turns.cosines, turns.sines
-        half = turns.style == "half"
-        _finish(values, mean, cosines, sines, 1 if half else 2, cosines.shape[1] if half else 1)
+    add_mean(values, mean)
+    if turns is not None:
+        turns.apply(values)
     if dtype == "BF16":
-        _store_bfloat16(values.view(np.uint32), target)
-    else:
-        target[...] = from_float32(values.swapaxes(0, 1), dtype).data
-
-
-@compiled
-def _finish(values, mean, cosines, sines, stride, partner):
-    """Add the mean and turn channel ``stride * i`` with its partner, in place."""
-    tokens, heads, width = values.shape
-    pairs = cosines.shape[1]
-    for token in range(tokens):
-        for head in range(heads):
-            for channel in range(width):
-                values[token, head, channel] += mean[head, channel]
-            for pair in range(pairs):
-                first = stride * pair
-                x, y = values[token, head, first], values[token, head, first + partner]
-                cosine, sine = cosines[token, pair], sines[token, pair]
-                values[token, head, first] = x * cosine - y * sine
-                values[token, head, first + partner] = y * cosine + x * sine
-
-
-@compiled
-def _store_bfloat16(bits, target):
-    """Round float32 ``bits`` [tokens, heads, width] to nearest, ties to even."""
-    tokens, heads, width = bits.shape
-    for token in range(tokens):
-        for head in range(heads):
-            for channel in range(width):
-                value = bits[token, head, channel]
-                odd = (value >> np.uint32(16)) & np.uint32(1)
-                target[head, token, channel] = np.uint16((value + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+        store_bfloat16(values.view(np.uint32), target, first_token)
+    elif dtype == "F32":
+        target[:, first_token : first_token + values.shape[1]] = values
+    elif not store_float16(values, target.view(np.uint16), first_token):
+        raise InvalidParameter("decoded values exceed float16; decode to bf16 or fp32")

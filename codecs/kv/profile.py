@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .symbol_block import SymbolDecoder
+
 __all__ = ["Profile", "load_profile", "rounded_predictor", "rounded_synthesis", "save_profile"]
 
 _FORMAT = "codeckit.kv-profile"
 _VERSION = "1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """A calibrated model. ``table`` describes one token of the caches it fits; ``sha256`` identifies its file."""
 
@@ -48,6 +51,13 @@ class Profile:
     sensitivity: Sensitivity
     quality: int
     sha256: str = ""
+
+    @cached_property
+    def decoder(self) -> SymbolDecoder:
+        """A decoder for ``tables``, made once for all files."""
+        from .symbol_block import SymbolDecoder  # compiles or loads native code
+
+        return SymbolDecoder(self.tables)
 
     def check_fits(self, table: CacheTable) -> None:
         """Raise :class:`InvalidParameter` unless caches like ``table`` are what this profile was made for."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...entropy.frequency_table import FrequencyTable
 from ...entropy.table_format import read_table
-from ...formats.errors import CorruptFile
+from ...formats.errors import CorruptFile, InvalidParameter
 from .cache_model import MAGNITUDES, CacheModel, PartModel
 from .integer_fields import append_integers, read_integers
 from .quantisation import quantise
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .cache import CacheTable
+    from .symbol_block import SymbolDecoder
 
 __all__ = ["SelfModel", "learn_model", "read_model", "write_model"]
 
@@ -48,6 +49,16 @@ class SelfModel:
     tables: tuple[FrequencyTable, ...]
     weights: WeightModel
     numbers: tuple[_PartNumbers, ...]
+
+    @property
+    def decoder(self) -> SymbolDecoder:
+        """A decoder for ``tables``; raises :class:`CorruptFile` where they are not what an encoder writes."""
+        from .symbol_block import SymbolDecoder  # compiles or loads native code
+
+        try:
+            return SymbolDecoder(self.tables)
+        except InvalidParameter as error:
+            raise CorruptFile(f"cache model: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

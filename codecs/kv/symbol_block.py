@@ -6,19 +6,20 @@ the escapes of all lanes together. Lanes are whole token ranges of one part afte
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...entropy.bit_io import append_varint, read_varint
-from ...entropy.escapes import escape_codes, pack_escapes, unpack_escapes, values_of_codes
-from ...entropy.frequency_table import PRECISION
-from ...entropy.lane_block import LaneBlock, LaneClasses
-from ...entropy.lane_codes import plan_codes
+from ...entropy.class_lanes import ClassLaneDecoder, ClassLaneEncoder
+from ...entropy.escapes import escape_codes, pack_escapes, values_of_codes
+from ...entropy.native_escapes import unpack_escapes
 from ...entropy.packed_integers import append_packed, read_packed
 from ...formats.errors import CorruptFile
+from .quantisation import SlotTables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from ...entropy.frequency_table import FrequencyTable
 
-__all__ = ["LANE_SYMBOLS", "DecodedSymbols", "SymbolEncoder", "decode_payloads"]
+__all__ = ["LANE_SYMBOLS", "DecodedSymbols", "SymbolDecoder", "SymbolEncoder"]
 
 LANE_SYMBOLS = 24_576
 _WHAT = "cache lanes"
@@ -35,125 +36,89 @@ _WHAT = "cache lanes"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedSymbols:
-    """The symbols of a part, modulo 256: ``codes`` uint8 [tokens, heads, width]; ``marker`` is the next of ``escaped``.
+    """The symbols of a part: ``codes`` uint8 [tokens, heads, width], symbols modulo 256 or the marker of an escape.
 
-    ``places`` are the flat positions of the escapes, ascending.
+    ``places`` are the flat positions of the escapes, ascending, and ``escaped`` their symbols.
     """
 
-    codes: NDArray[Any]
-    marker: int
+    codes: NDArray[np.uint8]
     places: NDArray[np.int64]
     escaped: NDArray[np.int64]
 
-    def first_escape(self, token: int) -> int:
-        """How many escapes lie before ``token``."""
-        return int(np.searchsorted(self.places, token * (self.codes.size // max(len(self.codes), 1))))
+    def escapes_of(self, first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Places, counted from token ``first``, and symbols of the escapes of a range of tokens."""
+        per_token = self.codes[:1].size
+        a, b = np.searchsorted(self.places, [first * per_token, last * per_token]).tolist()
+        return self.places[a:b] - first * per_token, self.escaped[a:b]
 
 
 class SymbolEncoder:
     """Encodes symbols under ``tables``; one is made for a whole cache, and any number of threads may use it."""
 
     def __init__(self, tables: Sequence[FrequencyTable]) -> None:
-        from ...entropy import lanes_numba  # compiles or loads native code
+        self._lanes = ClassLaneEncoder(tables)
+        self.slots = SlotTables.of(tables, self._lanes.stride, self._lanes.costs(tables))
+        self._maxima = np.array([table.maximum for table in tables], np.int64)
 
-        self._encode = lanes_numba.prepare_encoder(tables)
-        self._minima = np.array([table.minimum for table in tables], np.int32)
-        self._maxima = np.array([table.maximum for table in tables], np.int32)
-        self._costs = np.zeros((len(tables), max(table.slots for table in tables)))
-        for row, table in zip(self._costs, tables, strict=True):
-            row[: table.slots] = PRECISION - np.log2(table.frequencies)
+    def encode(
+        self,
+        entries: NDArray[np.uint16],
+        shapes: Sequence[tuple[int, ...]],
+        places: NDArray[np.int64],
+        symbols: NDArray[np.int32],
+    ) -> tuple[bytes, float]:
+        """The payload of a layer and the bits of its escapes.
 
-    def encode(self, parts: Sequence[NDArray[np.int32]], classes: Sequence[NDArray[np.uint16]]) -> tuple[bytes, float]:
-        """The payload of a layer, [tokens, ...] for each part, and its ideal code length in bits, escapes included."""
-        from .slot_filling import fill_slots
-
-        counts = np.array([count for part in parts for count in _lane_counts(part.shape)], np.int64)
-        symbols = np.concatenate([part.ravel() for part in parts])
-        numbers = np.concatenate([part.ravel() for part in classes])
-        slots = np.empty(symbols.size, np.uint8 if self._costs.shape[1] <= 256 else np.uint16)
-        seen = np.zeros(self._costs.shape, np.int64)
-        places = np.empty(1 << 14, np.int64)
-        found = fill_slots(symbols, numbers, self._minima, self._maxima, slots, seen, places)
-        if found > places.size:
-            places = np.empty(found, np.int64)
-            fill_slots(symbols, numbers, self._minima, self._maxima, slots, np.zeros_like(seen), places)
-        places = places[:found]
-        own = numbers[places]
+        ``entries`` are those of all its parts, of ``shapes`` [tokens, heads, width], one after the other; ``symbols``
+        are those that escape and ``places`` where.
+        """
+        counts = np.array([count for shape in shapes for count in _lane_counts(shape)], np.int64)
+        words, sizes = self._lanes.encode(entries, counts)
+        numbers = entries[places] // self.slots.stride
         codes = escape_codes(
-            symbols[places].astype(np.int64), self._minima[own].astype(np.int64), self._maxima[own].astype(np.int64)
+            symbols.astype(np.int64), self.slots.minima[numbers].astype(np.int64), self._maxima[numbers]
         )
-        words, sizes = self._encode(slots, counts, _lane_classes(numbers, counts))
-        ideal = float((seen * self._costs).sum() + (2 * np.floor(np.log2(codes + 1)) + 1).sum())
-        return _pack(words, sizes, codes), ideal
+        return _pack(words, sizes, codes), float((2 * np.floor(np.log2(codes + 1)) + 1).sum())
 
 
-def decode_payloads(
-    payloads: Sequence[bytes],
-    shapes: Sequence[Sequence[tuple[int, ...]]],
-    classes: NDArray[np.uint16],
-    tables: Sequence[FrequencyTable],
-    *,
-    threads: int,
-) -> list[list[DecodedSymbols]]:
-    """The symbols of every part of every layer; ``classes`` are those of all of them, one after the other.
+class SymbolDecoder:
+    """Decodes symbols under ``tables``; one is made for a whole cache, and any number of threads may use it."""
 
-    Raises :class:`CorruptFile` naming the lane whose words do not end with its symbols.
-    """
-    from ...entropy import lanes_numba
+    def __init__(self, tables: Sequence[FrequencyTable]) -> None:
+        self._lanes = ClassLaneDecoder(tables)
+        self.marker = self._lanes.marker
+        self._minima = np.array([table.minimum for table in tables], np.int64)
+        self._maxima = np.array([table.maximum for table in tables], np.int64)
 
-    counts = [np.array([count for shape in row for count in _lane_counts(shape)], np.int64) for row in shapes]
-    unpacked = [_unpack(data, own.size) for data, own in zip(payloads, counts, strict=True)]
-    every = np.concatenate(counts)
-    block = LaneBlock(
-        tables=tuple(tables),
-        classes=_lane_classes(classes, every),
-        symbol_counts=every,
-        word_offsets=_edges(np.concatenate([item.word_counts for item in unpacked])),
-        words=np.concatenate([item.words for item in unpacked]),
-        escape_counts=np.zeros(every.size, np.int64),
-        escape_offsets=np.zeros(every.size + 1, np.int64),
-        escapes=memoryview(b""),
-    )
-    lanes = np.arange(every.size)
-    plan = plan_codes(block.tables)
-    if plan.code_dtype is not np.uint8 or plan.value_dtype is None or plan.marker is None or plan.marker > 127:
-        raise CorruptFile(f"{_WHAT}: the tables reach beyond 126, or have no escape")
-    values = lanes_numba.decode(block, lanes, plan, threads)
-    minima = np.array([table.minimum for table in tables], np.int64)
-    maxima = np.array([table.maximum for table in tables], np.int64)
-    result: list[list[DecodedSymbols]] = []
-    position = 0
-    for row, payload in zip(shapes, unpacked, strict=True):
-        end = position + sum(int(np.prod(shape)) for shape in row)
-        own = values[position:end]
-        places = np.flatnonzero(own == plan.marker)
-        if places.size != payload.escape_count:
-            raise CorruptFile(f"{_WHAT}: {places.size} symbols escape, {payload.escape_count} escapes are stored")
-        numbers = classes[position:end][places]
-        stored = unpack_escapes(payload.escapes, payload.escape_count, _WHAT)
-        escaped = values_of_codes(stored, minima[numbers], maxima[numbers])
-        result.append(_split(own, plan.marker, places, escaped, row))
-        position = end
-    return result
+    def decode(
+        self, payload: bytes, shapes: Sequence[tuple[int, ...]], classes: NDArray[np.uint16], codes: NDArray[np.uint8]
+    ) -> list[DecodedSymbols]:
+        """The symbols of every part of a layer, in the memory of ``codes``.
 
-
-def _split(
-    values: NDArray[Any],
-    marker: int,
-    places: NDArray[np.int64],
-    escaped: NDArray[np.int64],
-    shapes: Sequence[tuple[int, ...]],
-) -> list[DecodedSymbols]:
-    """The parts of a layer."""
-    found = []
-    start = 0
-    for shape in shapes:
-        stop = start + int(np.prod(shape))
-        own = slice(*np.searchsorted(places, [start, stop]).tolist())
-        codes = values[start:stop].reshape(shape)
-        found.append(DecodedSymbols(codes=codes, marker=marker, places=places[own] - start, escaped=escaped[own]))
-        start = stop
-    return found
+        ``classes`` and ``codes`` are those of all parts, of ``shapes`` [tokens, heads, width], one after the other.
+        Raises :class:`CorruptFile` naming the lane whose words do not end with its symbols.
+        """
+        counts = np.array([count for shape in shapes for count in _lane_counts(shape)], np.int64)
+        own = _unpack(payload, counts.size)
+        self._lanes.decode(own.words, own.word_counts, counts, classes, codes)
+        places = np.flatnonzero(codes == self.marker)
+        if places.size != own.escape_count:
+            raise CorruptFile(f"{_WHAT}: {places.size} symbols escape, {own.escape_count} escapes are stored")
+        numbers = classes[places]
+        stored = unpack_escapes(own.escapes, own.escape_count, _WHAT)
+        escaped = values_of_codes(stored, self._minima[numbers], self._maxima[numbers])
+        found = []
+        start = 0
+        for shape in shapes:
+            stop = start + math.prod(shape)
+            chosen = slice(*np.searchsorted(places, [start, stop]).tolist())
+            found.append(
+                DecodedSymbols(
+                    codes=codes[start:stop].reshape(shape), places=places[chosen] - start, escaped=escaped[chosen]
+                )
+            )
+            start = stop
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +131,7 @@ class _Payload:
 
 def _lane_counts(shape: tuple[int, ...]) -> list[int]:
     """Symbols per lane: whole tokens, about :data:`LANE_SYMBOLS`."""
-    tokens, per_token = shape[0], int(np.prod(shape[1:]))
+    tokens, per_token = shape[0], math.prod(shape[1:])
     lanes = max(1, min(tokens, round(tokens * per_token / LANE_SYMBOLS)))
     edges = [tokens * lane // lanes for lane in range(lanes + 1)]
     return [per_token * (b - a) for a, b in pairwise(edges)]
@@ -192,14 +157,7 @@ def _unpack(data: bytes, lanes: int) -> _Payload:
     return _Payload(
         word_counts=word_counts,
         escape_count=escape_count,
-        words=np.frombuffer(data, "<u4", word_bytes // 4, position),
+        # copied, because they hardly ever begin at a multiple of four
+        words=np.frombuffer(data, "<u4", word_bytes // 4, position).astype(np.uint32),
         escapes=memoryview(data)[position + word_bytes :],
     )
-
-
-def _lane_classes(numbers: NDArray[np.uint16], counts: NDArray[np.int64]) -> LaneClasses:
-    return LaneClasses(numbers=numbers, offsets=np.cumsum(counts) - counts, group_size=1)
-
-
-def _edges(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...entropy.frequency_table import FrequencyTable
+from .sensitivity import MAX_WEIGHT, MIN_WEIGHT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +39,9 @@ _BITS = 12
 
 def step_sizes(weights: NDArray[np.int8], quality: int) -> NDArray[np.float32]:
     """The quantisation steps of tokens with ``weights``."""
-    steps: NDArray[np.float32] = np.exp2(_step_index(weights, quality) / _UNITS_PER_OCTAVE).astype(np.float32)
+    possible = np.arange(MIN_WEIGHT, MAX_WEIGHT + 1, dtype=np.int8)
+    every = np.exp2(_step_index(possible, quality) / _UNITS_PER_OCTAVE).astype(np.float32)
+    steps: NDArray[np.float32] = every[weights.astype(np.intp) - MIN_WEIGHT]
     return steps
 
 

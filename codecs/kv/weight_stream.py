@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...entropy.frequency_table import FrequencyTable
-from ...entropy.streams import decode_symbols, encode_symbols
+from ...entropy.streams import AnsDecoder, encode_symbols
 from ...formats.errors import CorruptFile
 from .sensitivity import MAX_WEIGHT, MIN_WEIGHT
 
@@ -95,17 +95,15 @@ def decode_weights(data: bytes, shapes: Sequence[tuple[int, int]], model: Weight
     """
     from .weight_reconstruction import restore
 
-    blank = [np.zeros(shape, np.int8) for shape in shapes]
-    errors = decode_symbols(data, model.tables, _table_index(blank, model))
+    errors = _decode_errors(data, np.array([tokens for heads, tokens in shapes for _ in range(heads)]), model)
     weights: list[NDArray[np.int8]] = []
     position = first = 0
     for heads, tokens in shapes:
-        own = errors[position : position + heads * tokens].reshape(heads, tokens)
         means = _means(weights[-1], tokens) if weights else np.zeros(tokens, np.int64)
         restored = np.empty((heads, tokens), np.int64)
         rows = slice(first, first + heads)
         restore(
-            own,
+            errors[position : position + heads * tokens].reshape(heads, tokens),
             means,
             model.coefficients[rows].astype(np.int64),
             model.start[rows].astype(np.int64),
@@ -117,6 +115,23 @@ def decode_weights(data: bytes, shapes: Sequence[tuple[int, int]], model: Weight
         position += heads * tokens
         first += heads
     return weights
+
+
+def _decode_errors(data: bytes, tokens: NDArray[np.int64], model: WeightModel) -> NDArray[np.int64]:
+    """The errors of every head, ``tokens`` of each; the stream has them table by table."""
+    decoder = AnsDecoder(data)
+    ends = np.cumsum(tokens)
+    errors = np.empty(int(ends[-1]), np.int64)
+    for number, table in enumerate(model.tables):
+        heads = np.flatnonzero(model.scale == number)
+        values = decoder.decode(table, int(tokens[heads].sum()))
+        first = 0
+        for head in heads.tolist():
+            last = first + int(tokens[head])
+            errors[ends[head] - tokens[head] : ends[head]] = values[first:last]
+            first = last
+    decoder.finish()
+    return errors
 
 
 def _regressors(

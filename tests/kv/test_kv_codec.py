@@ -79,6 +79,19 @@ def test_threads_do_not_change_a_bit() -> None:
     data = encode(synthetic.cache(tokens=500))
     one, two = (kv.to_arrays(kv.decode(data, context=codeckit.RunContext(threads=n))) for n in (1, 2))
     np.testing.assert_array_equal(one, two)
+    cache = synthetic.cache(tokens=500)
+    assert codeckit.encode(cache, codec="kv", context=codeckit.RunContext(threads=1)) == data
+
+
+@pytest.mark.parametrize("symbols", [1, 5000])
+def test_how_much_is_coded_at_once_does_not_change_a_bit(symbols: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = synthetic.cache(tokens=500)
+    data = encode(cache, chunk_tokens=300)
+    whole = kv.to_arrays(kv.decode(data))
+    for module in ("waves", "decoding"):
+        monkeypatch.setattr(f"codeckit.codecs.kv.{module}.WAVE_SYMBOLS", symbols)
+    assert encode(cache, chunk_tokens=300) == data
+    np.testing.assert_array_equal(kv.to_arrays(kv.decode(data)), whole)
 
 
 def test_attention_mass_moves_precision_to_the_tokens_that_matter() -> None:
