@@ -22,18 +22,29 @@ from .pyramid import STAGES
 from .pyramid_network import PLANES, WEIGHT_SETS, NetworkShape, PyramidNetwork, StageNetwork, weights_of
 from .weight_rounding import INPUT_MAGNITUDE, MAX_EXPONENT, weight_exponents
 
-__all__ = ["PROFILE", "IntegerNetwork", "IntegerStage", "converted", "load_integer_network", "save_integer_network"]
+__all__ = [
+    "ACTIVATION_BITS",
+    "BASE_SHIFT",
+    "HEAD_BITS",
+    "INPUT_SHIFT",
+    "PROFILE",
+    "IntegerNetwork",
+    "IntegerStage",
+    "converted",
+    "load_integer_network",
+    "save_integer_network",
+]
 
 PROFILE = "pyramid-int-1"
 
-_ACTIVATION_BITS = 6
+ACTIVATION_BITS = 6
 _ACTIVATION_MAX = 1023
 _SUM_BITS = 12
 """Fraction bits in which the first layer's three terms are added."""
 _SUM_LIMIT = 1 << 20
-_HEAD_BITS = 16
-_INPUT_SHIFT = 4
-_BASE_SHIFT = 2
+HEAD_BITS = 16
+INPUT_SHIFT = 4
+BASE_SHIFT = 2
 """log2 of base unit / input unit of the float network (64 / 16)."""
 _EXACT_LIMIT = 1 << 24
 
@@ -95,16 +106,16 @@ class IntegerStage:
         means = (base.double() * (1 << FRACTION_BITS) + skip).to(torch.int64)
         hidden = centred[:, : self.channels] + self._input.bias[scale].view(1, -1, 1, 1)
         exponent = self._input.exponent[: self.channels].float()
-        shift = torch.exp2(_SUM_BITS - _INPUT_SHIFT - exponent).view(1, -1, 1, 1)
+        shift = torch.exp2(_SUM_BITS - INPUT_SHIFT - exponent).view(1, -1, 1, 1)
         total = _limited(hidden * shift)
         if coarser is not None:
-            context = _limited(_convolve(self._from_coarser, coarser, _SUM_BITS - _ACTIVATION_BITS))
+            context = _limited(_convolve(self._from_coarser, coarser, _SUM_BITS - ACTIVATION_BITS))
             context = context.repeat_interleave(2, 2).repeat_interleave(2, 3)
             total += context[:, :, : total.shape[2], : total.shape[3]]
         if self._from_stage is not None and earlier is not None:
-            total += _limited(_convolve(self._from_stage, earlier, _SUM_BITS - _ACTIVATION_BITS))
-        half = float(1 << (_SUM_BITS - _ACTIVATION_BITS - 1))
-        unit = 2.0 ** (_ACTIVATION_BITS - _SUM_BITS)
+            total += _limited(_convolve(self._from_stage, earlier, _SUM_BITS - ACTIVATION_BITS))
+        half = float(1 << (_SUM_BITS - ACTIVATION_BITS - 1))
+        unit = 2.0 ** (ACTIVATION_BITS - _SUM_BITS)
         features = torch.floor((total + half) * unit).clamp_(0, _ACTIVATION_MAX)
         features = features.contiguous(memory_format=torch.channels_last)
         for gather, mix in self._blocks:
@@ -117,7 +128,7 @@ class IntegerStage:
         """Circuit parameters of each block, int32 ``[blocks, parameters]`` in ``2**-10``, batch and rows first."""
         flat = features.permute(0, 2, 3, 1).reshape(-1, self.channels).double()
         exact = torch.addmm(self._head_bias, flat, self._head_weight.T)
-        unit = 2.0 ** (FRACTION_BITS - _HEAD_BITS - _ACTIVATION_BITS)
+        unit = 2.0 ** (FRACTION_BITS - HEAD_BITS - ACTIVATION_BITS)
         return torch.floor(exact * unit).to(torch.int32)
 
     def _check_bounds(self) -> None:
@@ -216,16 +227,16 @@ def _stage_tensors(stage: StageNetwork) -> dict[str, torch.Tensor]:
     scale = torch.exp2(exponent)
     weight = torch.round(filters * scale.view(-1, 1, 1, 1))
     sums = weight.sum((2, 3)).view(len(weight), -1, PLANES).sum(1)
-    colour = torch.round(stage.base.detach().double() * (scale[:channels, None] / (1 << _BASE_SHIFT)))
+    colour = torch.round(stage.base.detach().double() * (scale[:channels, None] / (1 << BASE_SHIFT)))
     sums[:channels] -= colour
-    bias = (stage.bias + stage.scale_bias).detach().double() * scale[:channels] * (1 << _INPUT_SHIFT)
+    bias = (stage.bias + stage.scale_bias).detach().double() * scale[:channels] * (1 << INPUT_SHIFT)
     tensors = {
         "input.weight": weight,
         "input.exponent": exponent,
         "input.bias": torch.round(bias),
         "base_sums": sums,
-        "head.weight": torch.round(stage.head.weight.detach().double()[:, :, 0, 0] * (1 << _HEAD_BITS)),
-        "head.bias": torch.round(_bias(stage.head).double() * (1 << (_HEAD_BITS + _ACTIVATION_BITS))),
+        "head.weight": torch.round(stage.head.weight.detach().double()[:, :, 0, 0] * (1 << HEAD_BITS)),
+        "head.bias": torch.round(_bias(stage.head).double() * (1 << (HEAD_BITS + ACTIVATION_BITS))),
     }
     tensors.update(_layer_tensors("from_coarser", stage.from_coarser, rounding=False))
     if stage.from_stage is not None:
@@ -245,7 +256,7 @@ def _layer_tensors(name: str, layer: object, *, rounding: bool) -> dict[str, tor
     scale = torch.exp2(exponent)
     bias = torch.zeros(len(weight), dtype=torch.float64)
     if layer.bias is not None:
-        bias = torch.round(_bias(layer).double() * scale * (1 << _ACTIVATION_BITS))
+        bias = torch.round(_bias(layer).double() * scale * (1 << ACTIVATION_BITS))
     if rounding:
         bias = bias + torch.exp2(exponent - 1)
     return {

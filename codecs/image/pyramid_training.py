@@ -22,6 +22,7 @@ from .mixture_likelihood import log_likelihood
 from .muon import Muon
 from .pyramid_network import Arithmetic, NetworkShape, PyramidNetwork
 from .training_patches import PatchPool, photographs
+from .weight_restoring import restored_from
 
 __all__ = ["TrainingSettings", "code_length", "load_network", "save_network", "train_pyramid"]
 
@@ -33,13 +34,17 @@ _DIVISOR = 1 << _LEVELS
 class TrainingSettings:
     """How long and how fast to train; ``seconds`` is wall-clock time, of which the last part is rounded.
 
-    ``initial`` names a weight file to go on from.
+    ``initial`` names weights to go on from: a checkpoint, or integer weights as shipped.
+    In ``large_part`` of all steps a quarter as many patches have twice the side, so that fewer blocks see an edge.
+    ``enlarged=1`` adds enlarged copies, see :class:`PatchPool`.
     """
 
     seconds: float = 3600.0
     rounded_part: float = 0.12
     batch: int = 4
     patch: int = 64
+    large_part: float = 0.0
+    enlarged: int = 0
     learning_rate: float = 4e-3
     matrix_learning_rate: float = 0.02
     warm_up_steps: int = 100
@@ -52,6 +57,8 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.seconds <= 0 or not 0 <= self.rounded_part <= 1:
             raise InvalidParameter("seconds must be positive and rounded_part between 0 and 1")
+        if not 0 <= self.large_part <= 1 or self.enlarged not in (0, 1):
+            raise InvalidParameter("large_part must be between 0 and 1, enlarged 0 or 1")
         if self.patch % _DIVISOR:
             raise InvalidParameter(f"patch must be a multiple of {_DIVISOR}, got {self.patch}")
 
@@ -66,9 +73,9 @@ def train_pyramid(
     """
     torch.manual_seed(context.seed)
     held_out = held_out_names()
-    pool = PatchPool(photographs(data, held_out), context.seed, settings.patch)
+    pool = PatchPool(photographs(data, held_out), context.seed, settings.patch, enlarged=bool(settings.enlarged))
     validation = _validation_batches(data, held_out)
-    network = PyramidNetwork(settings.shape) if settings.initial is None else load_network(settings.initial)
+    network = PyramidNetwork(settings.shape) if settings.initial is None else _initial_network(settings.initial)
     optimisers = _optimisers(network, settings)
     log = output.with_suffix(".log.jsonl")
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay))
@@ -85,7 +92,8 @@ def train_pyramid(
         for optimiser, rate in optimisers:
             optimiser.param_groups[0]["lr"] = rate * factor
         rounded = done >= 1 - settings.rounded_part
-        planes = torch.from_numpy(pool.batch(settings.batch, settings.patch)).float()
+        large = int((step + 1) * settings.large_part) - int(step * settings.large_part)
+        planes = torch.from_numpy(pool.batch(max(1, settings.batch >> 2 * large), settings.patch << large)).float()
         loss = code_length(network, planes, _LEVELS, Arithmetic.ROUNDED if rounded else Arithmetic.BFLOAT16)
         network.zero_grad(set_to_none=True)
         loss.backward()
@@ -153,6 +161,18 @@ def load_network(path: Path) -> PyramidNetwork:
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise CorruptFile(f"{path} holds no weights of the pyramid network: {error}") from error
     return network
+
+
+def _initial_network(path: Path) -> PyramidNetwork:
+    """Weights of a checkpoint, or those that were shipped."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as opened:
+            shipped = "profile" in (opened.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise CorruptFile(f"{path} holds no weights of the pyramid network: {error}") from error
+    return restored_from(path) if shipped else load_network(path)
 
 
 def _optimisers(network: PyramidNetwork, settings: TrainingSettings) -> list[tuple[torch.optim.Optimizer, float]]:
