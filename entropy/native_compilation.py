@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["compiled", "high_product", "inlined"]
+__all__ = ["bit_length", "compiled", "high_product", "inlined"]
 
 inlined = njit(error_model="numpy")
 """For helpers of kernels; LLVM inlines them."""
@@ -27,6 +27,17 @@ def compiled(function: Any) -> Any:
         if "cannot cache" not in str(error):
             raise
         return njit(nogil=True, error_model="numpy")(function)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bit_length(typing_context: Any, value: Any) -> Any:
+    """Bits of an int64 that is not negative: 0 for 0, 1 for 1, 63 for the largest."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        leading = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+        return builder.sub(ir.Constant(ir.IntType(64), 64), leading)
+
+    return types.int64(types.int64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

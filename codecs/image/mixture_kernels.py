@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...entropy.native_compilation import inlined
+from ...entropy.native_compilation import bit_length, inlined
 from .logistic_tables import (
     CDF_ENTRIES_PER_UNIT,
     CDF_RANGE,
@@ -18,7 +18,7 @@ from .logistic_tables import (
     LOG_SCALE_LOW,
 )
 
-__all__ = ["HALF", "TOTAL", "UNIT", "bit_length", "centre", "condition", "fill_below", "leaves", "mixed", "start_block"]
+__all__ = ["HALF", "TOTAL", "UNIT", "centre", "condition", "fill_below", "leaves", "mixed", "start_block"]
 
 TOTAL = 1 << 24
 HALF = 1 << (FRACTION_BITS - 1)
@@ -28,16 +28,6 @@ POSITION_SHIFT = FRACTION_BITS + INVERSE_BITS - 7 - INTERPOLATION_BITS
 ZERO_POSITION = CDF_RANGE * CDF_ENTRIES_PER_UNIT << INTERPOLATION_BITS
 LAST_POSITION = 2 * ZERO_POSITION
 MEAN_SHIFT = 2
-
-
-@inlined
-def bit_length(value):  # type: ignore[no-untyped-def]
-    """Bits of a number that is not negative."""
-    length = 0
-    while value > 0:
-        value >>= 1
-        length += 1
-    return length
 
 
 @inlined

@@ -34,7 +34,9 @@ class PhotoParameters:
     """Settings of an encode."""
 
     tile: int = field(default=1024, metadata={"help": "side of a tile in pixels, a power of two from 64 to 2048"})
-    lanes: int = field(default=1, metadata={"help": "bands coded in parallel within a tile, 1 to 16"})
+    lanes: int = field(
+        default=2, metadata={"help": "most bands coded in parallel within a tile, 1 to 16; small tiles have fewer"}
+    )
     regression: bool = field(default=True, metadata={"help": "correct means by least squares learned while coding"})
 
     def __post_init__(self) -> None:
@@ -98,7 +100,7 @@ class PcCodec:
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "fast": {"lanes": 4, "regression": False},
         "balanced": {},
-        "max": {"tile": 2048},
+        "max": {"lanes": 1, "tile": 2048},
     }
     default_preset: ClassVar[str] = "balanced"
     chunk_types: ClassVar[frozenset[str]] = frozenset({"TILE", "META", "FILE"})

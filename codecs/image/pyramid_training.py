@@ -35,16 +35,12 @@ class TrainingSettings:
     """How long and how fast to train; ``seconds`` is wall-clock time, of which the last part is rounded.
 
     ``initial`` names weights to go on from: a checkpoint, or integer weights as shipped.
-    In ``large_part`` of all steps a quarter as many patches have twice the side, so that fewer blocks see an edge.
-    ``enlarged=1`` adds enlarged copies, see :class:`PatchPool`.
     """
 
     seconds: float = 3600.0
     rounded_part: float = 0.12
     batch: int = 4
     patch: int = 64
-    large_part: float = 0.0
-    enlarged: int = 0
     learning_rate: float = 4e-3
     matrix_learning_rate: float = 0.02
     warm_up_steps: int = 100
@@ -57,8 +53,6 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.seconds <= 0 or not 0 <= self.rounded_part <= 1:
             raise InvalidParameter("seconds must be positive and rounded_part between 0 and 1")
-        if not 0 <= self.large_part <= 1 or self.enlarged not in (0, 1):
-            raise InvalidParameter("large_part must be between 0 and 1, enlarged 0 or 1")
         if self.patch % _DIVISOR:
             raise InvalidParameter(f"patch must be a multiple of {_DIVISOR}, got {self.patch}")
 
@@ -73,7 +67,7 @@ def train_pyramid(
     """
     torch.manual_seed(context.seed)
     held_out = held_out_names()
-    pool = PatchPool(photographs(data, held_out), context.seed, settings.patch, enlarged=bool(settings.enlarged))
+    pool = PatchPool(photographs(data, held_out), context.seed, settings.patch)
     validation = _validation_batches(data, held_out)
     network = PyramidNetwork(settings.shape) if settings.initial is None else _initial_network(settings.initial)
     optimisers = _optimisers(network, settings)
@@ -92,8 +86,7 @@ def train_pyramid(
         for optimiser, rate in optimisers:
             optimiser.param_groups[0]["lr"] = rate * factor
         rounded = done >= 1 - settings.rounded_part
-        large = int((step + 1) * settings.large_part) - int(step * settings.large_part)
-        planes = torch.from_numpy(pool.batch(max(1, settings.batch >> 2 * large), settings.patch << large)).float()
+        planes = torch.from_numpy(pool.batch(settings.batch, settings.patch)).float()
         loss = code_length(network, planes, _LEVELS, Arithmetic.ROUNDED if rounded else Arithmetic.BFLOAT16)
         network.zero_grad(set_to_none=True)
         loss.backward()

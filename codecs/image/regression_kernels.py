@@ -42,7 +42,8 @@ SUM_BITS = 27
 FADING = 1.0 / 32
 RIDGE_SHIFT = 10
 SWEEPS = 2
-CHUNK = 16
+CHUNK = 32
+TOGETHER = 4
 NEIGHBOURS = 4
 WINDOW = 9
 MOST_FEATURES = 160
@@ -113,25 +114,61 @@ def weighted_targets(targets, present, weight, result):  # type: ignore[no-untyp
 
 @_exact
 def learn(features, weights, targets, gram, cross):  # type: ignore[no-untyped-def]
-    """Add a row of blocks to the sums, of which ``gram`` is a lower triangle; ``targets`` hold the weights already."""
+    """Add a row of blocks to the sums; ``targets`` hold the weights already.
+
+    ``gram`` is a lower triangle; what stands beside its diagonal means nothing.
+    """
     blocks, count = features.shape
+    whole, even = blocks - blocks % TOGETHER, count - count % 2
+    ones = np.ones(blocks)
     # a chunk of blocks stays in the nearest cache while every row of the sums passes once
-    for start in range(0, blocks, CHUNK):
-        stop = min(start + CHUNK, blocks)
+    for start in range(0, whole, CHUNK):
+        stop = min(start + CHUNK, whole)
+        for first in range(0, even, 2):
+            for block in range(start, stop, TOGETHER):
+                _add_two(gram[first], gram[first + 1], first, features, weights, block)
+        for block in range(start, stop, TOGETHER):
+            for first in range(even, count):
+                _add_four(gram[first], features, weights, features[:, first], block)
+            for variable in range(targets.shape[1]):
+                _add_four(cross[variable], features, ones, targets[:, variable], block)
+    for block in range(whole, blocks):
         for first in range(count):
-            line = gram[first]
-            for block in range(start, stop):
-                scaled = weights[block] * features[block, first]
-                if scaled != 0.0:
-                    for second in range(first + 1):
-                        line[second] += scaled * features[block, second]
+            _add_one(gram[first], first + 1, features[block], weights[block] * features[block, first])
         for variable in range(targets.shape[1]):
-            line = cross[variable]
-            for block in range(start, stop):
-                scaled = targets[block, variable]
-                if scaled != 0.0:
-                    for number in range(count):
-                        line[number] += scaled * features[block, number]
+            _add_one(cross[variable], count, features[block], targets[block, variable])
+
+
+@_exact
+def _add_one(line, count, features, factor):  # type: ignore[no-untyped-def]
+    for number in range(count):
+        line[number] += factor * features[number]
+
+
+@_exact
+def _add_four(line, features, weights, factors, block):  # type: ignore[no-untyped-def]
+    """Products of one factor with all features, over :data:`TOGETHER` blocks."""
+    one, two, three, four = features[block], features[block + 1], features[block + 2], features[block + 3]
+    factor_1, factor_2 = weights[block] * factors[block], weights[block + 1] * factors[block + 1]
+    factor_3, factor_4 = weights[block + 2] * factors[block + 2], weights[block + 3] * factors[block + 3]
+    for number in range(len(line)):
+        line[number] += (factor_1 * one[number] + factor_2 * two[number]) + (
+            factor_3 * three[number] + factor_4 * four[number]
+        )
+
+
+@_exact
+def _add_two(line, next_line, first, features, weights, block):  # type: ignore[no-untyped-def]
+    """Products of features ``first`` and the next with those before, over :data:`TOGETHER` blocks."""
+    one, two, three, four = features[block], features[block + 1], features[block + 2], features[block + 3]
+    weight_1, weight_2, weight_3, weight_4 = weights[block], weights[block + 1], weights[block + 2], weights[block + 3]
+    a1, b1 = weight_1 * one[first], weight_1 * one[first + 1]
+    a2, b2 = weight_2 * two[first], weight_2 * two[first + 1]
+    a3, b3 = weight_3 * three[first], weight_3 * three[first + 1]
+    a4, b4 = weight_4 * four[first], weight_4 * four[first + 1]
+    for number in range(first + 2):
+        line[number] += (a1 * one[number] + a2 * two[number]) + (a3 * three[number] + a4 * four[number])
+        next_line[number] += (b1 * one[number] + b2 * two[number]) + (b3 * three[number] + b4 * four[number])
 
 
 @_exact

@@ -35,6 +35,8 @@ _WEBP_METHOD = 4
 _SMALL_AREA = 1 << 14
 _FLAT_PART = 0.1
 _FEW_COLOURS = 1024
+_LEAST_LANE = 1 << 16
+"""Pixels a lane has at least: each learns on its own, which small ones pay for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,7 @@ class TileCoder:
         self._pool.shutdown()
 
     def encode(self, pixels: NDArray[np.uint8], *, lanes: int, regression: bool) -> TileEncoding:
-        """Encode a tile, each component in its smaller form."""
+        """Encode a tile, each component in its smaller form and in at most ``lanes`` lanes."""
         bodies = [self._component(part, lanes, regression) for part in _components(pixels)]
         payload = bytearray(checksum64(pixels.tobytes()).to_bytes(_HASH_BYTES, "little"))
         for number, (mode, body) in enumerate(bodies):
@@ -103,6 +105,7 @@ class TileCoder:
         """Mode and body of one component ``[height, width, 1 or 3]``."""
         webp = self._pool.submit(_webp, pixels) if _drawn(pixels) else None
         planes = to_ycocg(pixels) if pixels.shape[2] == PLANES else pixels.transpose(2, 0, 1).astype(np.int16)
+        lanes = min(lanes, max(1, planes[0].size // _LEAST_LANE))
         encoded = encode_tile(planes, self._network, lanes=lanes, regression=regression, pool=self._pool)
         body = _packed(encoded, regression)
         plain = None if webp is None else webp.result()

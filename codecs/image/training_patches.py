@@ -23,7 +23,6 @@ _FILTERS = (
 _COPIES = 4
 _GRAINED = 0.3
 _SMALLEST_FACTOR, _LARGEST_FACTOR = 0.36, 0.95
-_LARGEST_ENLARGEMENT = 1.4
 _SUFFIXES = {".webp", ".png", ".ppm", ".tif", ".tiff", ".bmp"}
 
 
@@ -47,17 +46,16 @@ class PatchPool:
     """Random patches of all photographs, each also at ``_COPIES`` smaller sizes, some of them softened and grained.
 
     Resizing cleans the traces of earlier lossy compression and shows the finest level many kinds of sharpness; grain
-    stands for what scanners and sensors add. With ``enlarged``, every photograph is there once more, enlarged and
-    grained: softer than pictures reduced for the web, as cameras at full size are.
+    stands for what scanners and sensors add.
     """
 
-    def __init__(self, files: Sequence[Path], seed: int, smallest: int, *, enlarged: bool = False) -> None:
+    def __init__(self, files: Sequence[Path], seed: int, smallest: int) -> None:
         self._random = np.random.default_rng(seed)
-        self._enlarged = enlarged
         self._copies = [copy for file in files for copy in self._resized(file) if min(copy.shape[:2]) >= smallest]
         if not self._copies:
             raise UnsupportedInput(f"none of {len(files)} photographs has {smallest} pixels both ways at any size")
-        self._cumulative: dict[int, NDArray[np.float64]] = {}
+        areas = np.array([copy.shape[0] * copy.shape[1] for copy in self._copies], np.float64)
+        self._cumulative = np.cumsum(areas) / areas.sum()
 
     def __len__(self) -> int:
         return len(self._copies)
@@ -67,7 +65,7 @@ class PatchPool:
         return np.stack([self._patch(size) for _ in range(count)])
 
     def _patch(self, size: int) -> NDArray[np.int16]:
-        chosen = int(np.searchsorted(self._shares(size), self._random.random(), side="right"))
+        chosen = int(np.searchsorted(self._cumulative, self._random.random(), side="right"))
         copy = self._copies[min(chosen, len(self._copies) - 1)]
         top = self._random.integers(copy.shape[0] - size + 1)
         left = self._random.integers(copy.shape[1] - size + 1)
@@ -76,15 +74,6 @@ class PatchPool:
             if self._random.random() < 0.5:
                 crop = np.flip(crop, axis)
         return crop.swapaxes(1, 2) if self._random.random() < 0.5 else crop
-
-    def _shares(self, size: int) -> NDArray[np.float64]:
-        """Running sum of the areas of copies that hold a patch of ``size``, as parts of all."""
-        if size not in self._cumulative:
-            areas = [float(copy.shape[0] * copy.shape[1] * (min(copy.shape[:2]) >= size)) for copy in self._copies]
-            if not any(areas):
-                raise UnsupportedInput(f"no photograph has {size} pixels both ways")
-            self._cumulative[size] = np.cumsum(areas) / sum(areas)
-        return self._cumulative[size]
 
     def _resized(self, file: Path) -> Iterator[NDArray[np.uint8]]:
         with Image.open(file) as opened:
@@ -100,10 +89,6 @@ class PatchPool:
                 yield self._grained(np.asarray(copy))
             else:
                 yield np.asarray(copy)
-        if self._enlarged:
-            factor = self._random.uniform(1.0, _LARGEST_ENLARGEMENT)
-            size = (round(image.width * factor), round(image.height * factor))
-            yield self._grained(np.asarray(image.resize(size, _FILTERS[self._random.integers(2)])))
 
     def _grained(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """``pixels`` with noise of random strength that colours share in part, as film and sensors have it."""

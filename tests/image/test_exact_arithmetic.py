@@ -25,6 +25,7 @@ from codeckit.codecs.image.packaged_weights import packaged_network_path
 from codeckit.codecs.image.pyramid import base_predictions_a
 from codeckit.codecs.image.pyramid_coding import decode_tile, encode_tile, level_count
 from codeckit.codecs.image.pyramid_network import Arithmetic, NetworkShape, PyramidNetwork
+from codeckit.codecs.image.weight_restoring import restored
 from codeckit.formats.errors import CorruptFile
 
 TABLES_DIGEST = "2fef4fae395e4222adad85fa6261b2e43403f8eb493408af6a6291192185ee81"
@@ -129,6 +130,20 @@ def test_conversion_changes_the_network_only_by_rounding() -> None:
     assert torch.allclose(features / 64, first.features, atol=0.05)
     assert torch.allclose(means / 1024, first.means, atol=0.01)
     assert torch.allclose(integers.stages[0].parameters(features) / 1024, first.parameters, atol=0.1)
+
+
+def test_shipped_weights_can_be_trained_further(network: IntegerNetwork) -> None:
+    """Restored and converted again, they are the same integers, but where a channel lies on the edge of a scale."""
+    again = converted(restored(network))
+    assert again.tensors.keys() == network.tensors.keys()
+    for name, tensor in network.tensors.items():
+        if name.endswith(".weight"):
+            exponent = name.removesuffix("weight") + "exponent"
+            kept = torch.ones(len(tensor), dtype=torch.bool)
+            if exponent in network.tensors:
+                kept = network.tensors[exponent] == again.tensors[exponent]
+            assert kept.float().mean() > 0.97
+            assert torch.equal(again.tensors[name][kept], tensor[kept])
 
 
 def test_weights_that_could_round_or_are_damaged_are_refused(network: IntegerNetwork, tmp_path: Path) -> None:
