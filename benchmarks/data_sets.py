@@ -37,6 +37,8 @@ DATA_SETS: Mapping[str, DataSet] = {
     "carphone": DataSet(kind="video", folder="video", pattern="carphone_pristine.mp4"),
     "bikes": DataSet(kind="video", folder="video", pattern="bikes.mp4"),
     "text": DataSet(kind="bytes", folder="text/test", pattern="*"),
+    # caches are recorded from these chats when they are first wanted
+    "kv-caches": DataSet(kind="tensors", folder="kv", pattern="longchat.jsonl"),
 }
 
 
@@ -92,7 +94,12 @@ def list_items(
 def _named_items(name: str, data_set: DataSet, options: Mapping[str, str]) -> Iterator[Item]:
     folder = data_root() / data_set.folder
     labels = _csv_labels(folder / "labels.csv") if data_set.labels == "csv" else {}
-    for file in sorted(folder.glob(data_set.pattern)):
+    files = sorted(folder.glob(data_set.pattern))
+    if name == "kv-caches":
+        from .cache_items import recorded_caches
+
+        files = [cache for chats in files for cache in recorded_caches(chats)]
+    for file in files:
         label = file.name[0] if data_set.labels == "first character" else labels.get(file.name)
         yield Item(data_set=name, name=file.name, kind=data_set.kind, path=file, label=label, options=options)
 

@@ -29,6 +29,7 @@ SCORERS: Mapping[str, str] = {
     "si_sdr_db": f"{_AUDIO}:SI_SDR",
     "log_spectral_distance_db": f"{_AUDIO}:LOG_SPECTRAL_DISTANCE",
     "signal_to_error_db": f"{_TENSORS}:SIGNAL_TO_ERROR",
+    "kl_nats": "cache_items:CacheKL",
     "exact": f"{_BYTES}:EXACT",
 }
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["SpokenDigitsTask", "log_mel", "make_network"]
+__all__ = ["SpokenDigitsTask", "default_output", "log_mel", "make_network"]
 
 WEIGHTS_FILE = "spoken_digits.safetensors"
 RATE = 8000
@@ -77,6 +77,11 @@ def log_mel(sound: Sound) -> NDArray[np.float32]:
     return np.ascontiguousarray(normalised, dtype=np.float32)
 
 
+def default_output() -> Path:
+    """Where the trained weights are looked for when ``CODECKIT_WEIGHTS`` names no folder."""
+    return cache_folder() / "weights" / WEIGHTS_FILE
+
+
 def make_network() -> Any:
     """The untrained network: float32 [N, 40, 80] to scores [N, 10]; 61,000 parameters."""
     import torch
@@ -122,7 +127,7 @@ def _trained_network() -> Any:
 
 def _weights() -> Path:
     folder = os.environ.get("CODECKIT_WEIGHTS")
-    cached = cache_folder() / "weights" / WEIGHTS_FILE
+    cached = default_output()
     places = [Path(folder) / WEIGHTS_FILE, cached] if folder else [cached]
     for path in places:
         if path.is_file():

@@ -17,7 +17,7 @@ from ..formats.errors import InvalidParameter
 from .audio_files import read_audio
 from .items import Sound
 from .peers import content_form, find_peer, peer_parameters
-from .spoken_digits import log_mel, make_network
+from .spoken_digits import default_output, log_mel, make_network
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +45,10 @@ def train(
     training = [path for path in paths if _index(path) not in _TEST_INDICES]
     if not training:
         raise InvalidParameter(f"{data[0]} holds no training recording")
+    if output.parent == default_output().parent:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    elif not output.parent.is_dir():
+        raise InvalidParameter(f"{output}: the folder does not exist; create it first")
     sounds = [read_audio(path) for path in training]
     if codec is not None:
         sounds = _through_codec(sounds, codec, given, context)

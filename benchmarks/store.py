@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -138,11 +138,12 @@ class Store:
         """Cell, scorer and version of every score there is, or that was found impossible."""
         return set(self.connection.execute("SELECT cell, scorer, version FROM scores"))
 
-    def save(self, run: int, cell: Cell, result: CellResult, versions: Mapping[str, str]) -> None:
-        """Keep one cell's outcome, its file first."""
+    def save(self, run: int, outcomes: Sequence[tuple[Cell, CellResult]], versions: Mapping[str, str]) -> None:
+        """Keep outcomes in one transaction, their files first."""
         with self._transaction():
-            if result.error is not None or result.data is not None:
-                self._save_cell(run, cell, result)
+            for cell, result in outcomes:
+                if result.error is not None or result.data is not None:
+                    self._save_cell(run, cell, result)
             self.connection.executemany(
                 "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [
@@ -155,6 +156,7 @@ class Store:
                         score.seconds,
                         score.error,
                     )
+                    for cell, result in outcomes
                     for score in result.scores
                 ],
             )

@@ -133,11 +133,11 @@ def _forget(target: Path) -> None:
 
 
 def _tell(context: codeckit.RunContext, summary: RunSummary, rates: int, decoded: int) -> None:
-    own = summary.coding_seconds + summary.scoring_seconds
-    share = f", harness {summary.harness_seconds / own:.1%} of it" if own else ""
+    share = f" ({summary.harness_seconds / summary.coding_seconds:.1%} of coding)" if summary.coding_seconds else ""
     context.warning(
-        f"{summary.computed} of {summary.cells} cells computed, {summary.errors} errors; coding and scoring took "
-        f"{own:.1f} s{share}; the audit agreed on {rates} rates and {decoded} decoded files"
+        f"{summary.computed} of {summary.cells} cells computed, {summary.errors} errors; coding took "
+        f"{summary.coding_seconds:.1f} s, scoring {summary.scoring_seconds:.1f} s, the harness itself "
+        f"{summary.harness_seconds:.1f} s{share}; the audit agreed on {rates} rates and {decoded} decoded files"
     )
 
 

@@ -14,18 +14,18 @@ from ..formats.errors import ExternalFailure
 from .cells import Cell, Plan
 from .provenance import provenance
 from .store import Store
-from .worker import CellResult, CellTask, ItemJob, code_item
+from .worker import CellResult, CellTask, ItemJob, ItemResult, code_item
 
 __all__ = ["RunSummary", "require_everything", "run_plan"]
 
 # small jobs lose little when a machine goes away, large ones read their item less often
-CELLS_PER_JOB = {"image": 4, "audio": 8, "bytes": 2, "video": 1, "tensors": 1}
+CELLS_PER_JOB = {"image": 12, "audio": 16, "bytes": 2, "video": 1, "tensors": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What a run did. ``harness_seconds`` is all that was spent besides coding and scoring: reading items, hashing,
-    passing results on, writing the store."""
+    """What a run did. ``coding_seconds`` were spent in codecs, first uses and repeats included; ``harness_seconds``
+    are all that was spent besides coding and scoring: reading items, passing results on, writing the store."""
 
     cells: int
     done_before: int
@@ -69,14 +69,13 @@ def run_plan(
         errors, coding, scoring, busy = 0, 0.0, 0.0, 0.0
         context.report("cells", done, total, unit="cells")
         with closing(_outcomes(executor, jobs)) as outcomes:
-            for results, seconds in outcomes:
-                busy += seconds
-                for result in results:
-                    store.save(run, by_key[result.key], result, plan.versions)
-                    errors += result.error is not None
-                    coding += timing_repeats * ((result.encode_seconds or 0.0) + (result.decode_seconds or 0.0))
-                    scoring += sum(score.seconds for score in result.scores)
-                    done += 1
+            for item in outcomes:
+                store.save(run, [(by_key[result.key], result) for result in item.cells], plan.versions)
+                busy += item.seconds
+                done += len(item.cells)
+                errors += sum(result.error is not None for result in item.cells)
+                coding += sum(result.coding_seconds for result in item.cells)
+                scoring += sum(score.seconds for result in item.cells for score in result.scores)
                 context.report("cells", done, total, unit="cells", errors=errors)
         summary = RunSummary(
             cells=total,
@@ -128,10 +127,12 @@ def _jobs(work: Sequence[CellTask], by_key: Mapping[str, Cell], timing_repeats: 
     return jobs
 
 
-def _outcomes(executor: Executor, jobs: Sequence[Job]) -> Generator[tuple[list[CellResult], float]]:
+def _outcomes(executor: Executor, jobs: Sequence[Job]) -> Generator[ItemResult]:
     tasks = {job.key: job.payload.tasks for job in jobs}
     for outcome in executor.run(code_item, jobs):
         if outcome.error is not None:
-            yield [CellResult(key=task.key, error=str(outcome.error)) for task in tasks[outcome.key]], 0.0
+            reason = str(outcome.error)
+            lost = [CellResult(key=task.key, error=reason) for task in tasks[outcome.key]]
+            yield ItemResult(cells=lost, seconds=0.0)
         else:
             yield outcome.value

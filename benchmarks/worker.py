@@ -17,7 +17,7 @@ from .peers import ORIGINAL, content_form, find_peer, peer_parameters
 from .rates import rate_divisor
 from .scorers import find_scorer
 
-__all__ = ["CellResult", "CellTask", "ItemJob", "ScoreResult", "code_item"]
+__all__ = ["CellResult", "CellTask", "ItemJob", "ItemResult", "ScoreResult", "code_item"]
 
 # a codec's first use loads libraries and compiles kernels, and is not timed unless to repeat it would take this long
 WARM_UP_SECONDS = 3.0
@@ -60,7 +60,8 @@ class ScoreResult:
 class CellResult:
     """A cell's outcome: the file with its times, or an ``error``. ``data`` is None when it was stored already.
 
-    Seconds are medians over the repeats; ``peak_memory_bytes`` is that of the whole process while coding.
+    Seconds are medians over the repeats, ``coding_seconds`` all that was spent in the codec, first uses and repeats
+    included; ``peak_memory_bytes`` is that of the whole process while coding.
     """
 
     key: str
@@ -69,26 +70,36 @@ class CellResult:
     divisor: float | None = None
     encode_seconds: float | None = None
     decode_seconds: float | None = None
+    coding_seconds: float = 0.0
     peak_memory_bytes: int | None = None
     scores: Sequence[ScoreResult] = ()
 
 
-def code_item(job: ItemJob) -> tuple[list[CellResult], float]:
-    """Results of all tasks of ``job``, and the seconds the whole of it took."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemResult:
+    """The outcomes of an item's cells, and the seconds the whole of it took."""
+
+    cells: Sequence[CellResult]
+    seconds: float
+
+
+def code_item(job: ItemJob) -> ItemResult:
+    """Do all tasks of ``job``."""
     start = time.perf_counter()
     try:
         content = load_item(job.item)
     except Exception as error:
-        failed = [CellResult(key=task.key, error=_describe(error)) for task in job.tasks]
-        return failed, time.perf_counter() - start
-    results = [_code_cell(job, task, content) for task in job.tasks]
-    return results, time.perf_counter() - start
-
-
-def _code_cell(job: ItemJob, task: CellTask, content: Any) -> CellResult:
-    try:
+        cells = [CellResult(key=task.key, error=_describe(error)) for task in job.tasks]
+    else:
+        # one folder for all cells: on some file systems it takes as long as coding a picture
         with TemporaryDirectory(prefix="codec-bench-") as folder:
-            return _code(job, task, content, Path(folder))
+            cells = [_code_cell(job, task, content, Path(folder)) for task in job.tasks]
+    return ItemResult(cells=cells, seconds=time.perf_counter() - start)
+
+
+def _code_cell(job: ItemJob, task: CellTask, content: Any, folder: Path) -> CellResult:
+    try:
+        return _code(job, task, content, folder)
     except Exception as error:  # whatever one codec does on one item is a row, never the end of the sweep
         return CellResult(key=task.key, error=_describe(error))
 
@@ -110,8 +121,8 @@ def _code(job: ItemJob, task: CellTask, content: Any, folder: Path) -> CellResul
         decoded = decode(task.stored)
         return CellResult(key=task.key, scores=_scores(job.item, task, content, decoded))
     reset_peak_memory()
-    encode_seconds, _ = _timed(f"{task.codec} encode", encode, job.timing_repeats)
-    decode_seconds, decoded = _timed(f"{task.codec} decode", lambda: decode(target), job.timing_repeats)
+    encoding = _timed(f"{task.codec} encode", encode, job.timing_repeats)
+    decoding = _timed(f"{task.codec} decode", lambda: decode(target), job.timing_repeats)
     memory = peak_memory_bytes()
     data = target.read_bytes()
     if not data:
@@ -120,10 +131,11 @@ def _code(job: ItemJob, task: CellTask, content: Any, folder: Path) -> CellResul
         key=task.key,
         data=data,
         divisor=rate_divisor(job.item.kind, content),
-        encode_seconds=encode_seconds,
-        decode_seconds=decode_seconds,
+        encode_seconds=encoding.median,
+        decode_seconds=decoding.median,
+        coding_seconds=encoding.total + decoding.total,
         peak_memory_bytes=memory,
-        scores=_scores(job.item, task, content, decoded),
+        scores=_scores(job.item, task, content, decoding.value),
     )
 
 
@@ -141,22 +153,26 @@ def _scores(item: Item, task: CellTask, content: Any, decoded: Any) -> list[Scor
     return results
 
 
-def _timed(name: str, action: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """Median seconds of ``action`` and its last value; the first ever of ``name`` in this process is not counted."""
+@dataclass(frozen=True, slots=True)
+class _Timing:
+    median: float
+    total: float
+    value: Any
+
+
+def _timed(name: str, action: Callable[[], Any], repeats: int) -> _Timing:
+    """Median and all seconds of ``action`` and its last value; the first ever of ``name`` here is not in the median."""
     seconds: list[float] = []
-    value = None
-    if name not in _warm:
-        _warm.add(name)
-        start = time.perf_counter()
-        value = action()
-        first = time.perf_counter() - start
-        if first > WARM_UP_SECONDS:
-            seconds.append(first)
+    total, value = 0.0, None
     while len(seconds) < repeats:
         start = time.perf_counter()
         value = action()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds), value
+        spent = time.perf_counter() - start
+        total += spent
+        if name in _warm or spent > WARM_UP_SECONDS:
+            seconds.append(spent)
+        _warm.add(name)
+    return _Timing(statistics.median(seconds), total, value)
 
 
 def _describe(error: Exception) -> str:

@@ -45,3 +45,16 @@ def sleep_and_mark(payload: tuple[str, int]) -> int:
     Path(folder, f"started-{number}").touch()
     time.sleep(0.2 if number == 0 else 60)
     return os.getpid()
+
+
+def slow_node_name(payload: tuple[str, int]) -> str:
+    """The Ray node that does this job, which takes a second."""
+    import time
+
+    import ray
+
+    folder, number = payload
+    name = str(ray.get_runtime_context().get_node_id())
+    Path(folder, f"{name}-{number}").touch()
+    time.sleep(1)
+    return name

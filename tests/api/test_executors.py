@@ -1,13 +1,16 @@
-"""The contract of executors, on local processes and, where Ray is installed, on a Ray node of this machine."""
+"""The contract of executors, on local processes and, where Ray is installed, on a Ray cluster of two nodes."""
 
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from codeckit.executors import Executor, Job, make_executor
@@ -19,27 +22,34 @@ import executor_work as work
 has_ray = importlib.util.find_spec("ray") is not None
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        "local",
-        pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.skipif(not has_ray, reason="Ray is not installed")]),
-    ],
-)
-def executor(request: pytest.FixtureRequest, module_path: None) -> Iterator[Executor]:
-    yield make_executor(request.param, workers=2)
-    if request.param == "ray":
-        import ray
-
-        ray.shutdown()
-
-
 @pytest.fixture(scope="module")
 def module_path() -> Iterator[None]:
     """Workers find the module of the work by PYTHONPATH."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
         yield
+
+
+@pytest.fixture(scope="module")
+def cluster(module_path: None) -> Iterator[Any]:
+    """A Ray cluster of two nodes with one processor each, all on this machine."""
+    if not has_ray:
+        pytest.skip("Ray is not installed")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    started.add_node(num_cpus=1)
+    yield started
+    ray.shutdown()
+    started.shutdown()
+
+
+@pytest.fixture(scope="module", params=["local", pytest.param("ray", marks=pytest.mark.slow)])
+def executor(request: pytest.FixtureRequest, module_path: None) -> Executor:
+    if request.param == "local":
+        return make_executor("local", workers=2)
+    return make_executor("ray", address=request.getfixturevalue("cluster").address)
 
 
 def numbered(count: int) -> list[Job]:
@@ -81,6 +91,40 @@ def test_closing_the_outcomes_stops_the_workers(executor: Executor, tmp_path: Pa
     outcomes.close()  # type: ignore[attr-defined]
     assert time.monotonic() - start < 20
     assert not (tmp_path / "started-3").exists()
+
+
+@pytest.mark.slow
+def test_both_nodes_of_a_cluster_work_and_one_that_goes_away_loses_nothing(cluster: Any, tmp_path: Path):
+    node = cluster.add_node(num_cpus=1)
+    executor = make_executor("ray", address=cluster.address)
+    assert executor.workers == 3
+    jobs = [Job(key=str(number), payload=(str(tmp_path), number)) for number in range(12)]
+    outcomes = executor.run(work.slow_node_name, jobs)
+    first = next(outcomes)
+    # long enough for every node to have started a job
+    while len(list(tmp_path.iterdir())) < 3:
+        time.sleep(0.05)
+    cluster.remove_node(node, allow_graceful=False)
+    found = {outcome.key: outcome for outcome in [first, *outcomes]}
+    assert sorted(found, key=int) == [job.key for job in jobs]
+    assert [str(outcome.error) for outcome in found.values() if outcome.error] == []
+    assert len({outcome.value for outcome in found.values()}) >= 2
+
+
+@pytest.mark.slow
+def test_codec_encode_gives_the_same_files_on_a_cluster_as_on_local_processes(cluster: Any, tmp_path: Path):
+    inputs = [str(tmp_path / f"{number}.npy") for number in range(4)]
+    for number, path in enumerate(inputs):
+        cache = np.random.default_rng(number).normal(size=(2, 2, 64, 2, 8)).astype(np.float16)
+        np.save(path, cache)
+    for name, options in {"local": ["local"], "ray": ["ray", "--address", cluster.address]}.items():
+        command = [sys.executable, "-c", "import sys; from codeckit.cli.main import main; sys.exit(main())", "encode"]
+        command += [*inputs, "--output-dir", str(tmp_path / name), "--codec", "kv-lossless", "--executor", *options]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    for number in range(4):
+        written = [(tmp_path / name / f"{number}.npy.ck").read_bytes() for name in ("local", "ray")]
+        assert written[0] == written[1]
 
 
 def test_unknown_executors_and_senseless_options_are_refused():

@@ -54,7 +54,7 @@ def test_what_a_sweep_does_not_understand_is_named(change: tuple[str, str], mess
 def test_unknown_presets_name_the_nearest_and_known_ones_can_be_planned():
     with pytest.raises(InvalidParameter, match="did you mean 'kodak'"):
         preset_path("kodac")
-    assert {"smoke", "kodak", "mpq", "digits", "video", "text"} <= set(list_presets())
+    assert {"smoke", "kodak", "mpq", "digits", "video", "text", "kv"} <= set(list_presets())
     for name in list_presets():
         load_sweep(preset_path(name))
 
@@ -74,9 +74,9 @@ def test_a_sweep_stopped_anywhere_goes_on_to_the_same_results(waves: SweepHelper
     whole = outcome(waves.results())
     broken = SweepHelper(tmp_path / "broken")
     write_pictures(broken.folder / "pictures")
-    for jobs in (1, 2, 1):
+    for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            broken.run(InlineExecutor(stop_after=jobs))
+            broken.run(InlineExecutor(stop_after=1))
     assert 0 < len(broken.results().rows) < 24
     broken.run()
     assert outcome(broken.results()) == whole
