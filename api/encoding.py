@@ -27,6 +27,7 @@ DEFAULT_CODECS: Mapping[str, str] = {
     "bytes": "text",
     "image": "pc",
     "tensors": "kv",
+    "vectors": "vectors",
 }
 
 EncodeTarget = str | os.PathLike[str] | BinaryIO
@@ -76,7 +77,7 @@ def encode(
 
     ``source`` is a path, bytes, a binary file object, or what the codec's kind takes in memory: video as uint8
     ``[T, H, W, 3]`` arrays or tensors, images as ``[H, W]`` or ``[H, W, C]``, caches as
-    ``[layers, 2, tokens, heads, dim]``.
+    ``[layers, 2, tokens, heads, dim]``, embedding vectors as float ``[N, D]``.
     ``output`` is a path, which appears only when complete, or a writable binary stream, which need not seek.
     Without ``codec`` the kind of the input chooses one of :data:`DEFAULT_CODECS`. ``settings`` override the preset;
     their names and types are listed by ``codec list --settings``. With ``verify`` the finished file is checked before

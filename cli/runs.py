@@ -69,6 +69,8 @@ def plan_jobs(options: argparse.Namespace, rename: Callable[[Path], str]) -> lis
 
 def run_context(options: argparse.Namespace, bar: ProgressBar, token: CancellationToken, **more: Any) -> RunContext:
     """The run context that the command-line options describe."""
+    if not options.quiet:
+        _note_log_messages()
     return RunContext(
         device=options.device,
         threads=options.threads,
@@ -78,6 +80,20 @@ def run_context(options: argparse.Namespace, bar: ProgressBar, token: Cancellati
         cancellation=token,
         **more,
     )
+
+
+def _note_log_messages() -> None:
+    """Show what the package logs, such as that it compiles, as notes."""
+    import logging  # not for commands that start in no time
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            note(record.getMessage())
+
+    logger = logging.getLogger(__package__.partition(".")[0])
+    logger.handlers[:] = [Notes()]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 @contextmanager

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from .parametric_tables import parametric_table as parametric_table
     from .parametric_tables import scale_of_index as scale_of_index
     from .parametric_tables import scale_tables as scale_tables
-    from .streams import AnsDecoder as AnsDecoder
-    from .streams import AnsEncoder as AnsEncoder
-    from .streams import RangeDecoder as RangeDecoder
-    from .streams import RangeEncoder as RangeEncoder
+    from .stream_decoding import AnsDecoder as AnsDecoder
+    from .stream_decoding import RangeDecoder as RangeDecoder
+    from .stream_encoding import AnsEncoder as AnsEncoder
+    from .stream_encoding import RangeEncoder as RangeEncoder
     from .streams import decode_symbols as decode_symbols
     from .streams import encode_symbols as encode_symbols
     from .streams import read_symbols as read_symbols
@@ -45,10 +45,10 @@ _MODULE_OF_NAME = {
     "parametric_table": "parametric_tables",
     "scale_tables": "parametric_tables",
     "scale_of_index": "parametric_tables",
-    "AnsDecoder": "streams",
-    "AnsEncoder": "streams",
-    "RangeDecoder": "streams",
-    "RangeEncoder": "streams",
+    "AnsDecoder": "stream_decoding",
+    "AnsEncoder": "stream_encoding",
+    "RangeDecoder": "stream_decoding",
+    "RangeEncoder": "stream_encoding",
     "decode_symbols": "streams",
     "encode_symbols": "streams",
     "read_symbols": "streams",

@@ -15,7 +15,17 @@ from ..formats.errors import CorruptFile, InvalidParameter
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MAX_CODE_BITS", "escape_codes", "pack_escapes", "unpack_escapes", "values_of_codes"]
+    from .frequency_table import FrequencyTable
+
+__all__ = [
+    "MAX_CODE_BITS",
+    "escape_codes",
+    "pack_escapes",
+    "split_escapes",
+    "table_bounds",
+    "unpack_escapes",
+    "values_of_codes",
+]
 
 MAX_CODE_BITS = 62
 
@@ -108,3 +118,30 @@ def _suffix_index(widths: NDArray[np.int64]) -> _SuffixIndex:
     owner = np.repeat(np.arange(widths.size), widths)
     ends = np.cumsum(widths)
     return _SuffixIndex(owner, ends[owner] - 1 - np.arange(owner.size))
+
+
+def split_escapes(values: NDArray[np.int64], table: FrequencyTable) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Slots of ``values`` under ``table``, and the escape codes of those that lie outside it.
+
+    Raises:
+        InvalidParameter: a value lies outside and the table has no escape slot.
+    """
+    # Wrap-around is harmless: wrapped differences are still outside the table.
+    offsets = values.view(np.uint64) - np.int64(table.minimum).view(np.uint64)
+    regular = table.slots - table.escape
+    outside = offsets >= np.uint64(regular)
+    if not outside.any():
+        return offsets.astype(np.int32), np.zeros(0, np.int64)
+    if not table.escape:
+        raise InvalidParameter(
+            f"{int(outside.sum())} values (the first is {int(values[outside][0])}) lie outside "
+            f"{table.minimum}..{table.maximum} and the table has no escape slot; "
+            f"build it with escape=True"
+        )
+    codes = escape_codes(values[outside], *table_bounds(table))
+    return np.where(outside, regular, offsets).astype(np.int32), codes
+
+
+def table_bounds(table: FrequencyTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """``minimum`` and ``maximum`` of ``table``, as :func:`escape_codes` takes them: int64 [1] each."""
+    return np.array([table.minimum], np.int64), np.array([table.maximum], np.int64)

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from ..formats.errors import InvalidParameter
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-__all__ = ["in_threads", "lane_ranges"]
+__all__ = ["in_threads", "lane_ranges", "thread_count"]
 
 _RANGES_A_THREAD = 4  # so that a thread that is held up leaves its share to the others
 _LEAST_SYMBOLS = 1 << 15  # starting a thread costs about as much as decoding these
 _START_UP_SYMBOLS = 16  # what starting a lane costs
 
 Result = TypeVar("Result")
+
+
+def thread_count(threads: int | None) -> int:
+    """``threads`` checked, or the number of usable cores for ``None``."""
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads < 1:
+        raise InvalidParameter(f"threads must be at least 1, got {threads}")
+    return threads
 
 
 def lane_ranges(counts: NDArray[np.int64], threads: int, *, most_symbols: int | None = None) -> list[tuple[int, int]]:

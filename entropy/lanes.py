@@ -7,25 +7,22 @@ same bytes. ``"auto"`` takes the device the data is on.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..formats.errors import InvalidParameter
 from .escapes import pack_escapes
+from .lane_arguments import flatten_lanes, lane_classes, lane_numbers
 from .lane_block import (
     DEFAULT_MAX_SYMBOLS,
-    MAX_LANE_SYMBOLS,
-    MAX_LANES,
     MAX_TABLES,
     LaneBlock,
     LaneClasses,
-    single_class,
 )
 from .lane_codes import plan_codes, values_of_block
 from .lane_slots import slots_of_values
-from .lane_threads import in_threads, lane_ranges
+from .lane_threads import in_threads, lane_ranges, thread_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,11 +77,11 @@ def encode_lanes(
 
         tensor = lanes_triton.as_device_tensor(values)
         counts = np.full(tensor.shape[0], tensor.shape[1], np.int64)
-        chosen = _lane_classes(classes, group_size, counts, len(tables))
+        chosen = lane_classes(classes, group_size, counts, len(tables))
         return lanes_triton.encode_tensor(tensor, tables, chosen, tables_inside)
-    flat, counts = _flatten(values)
-    chosen = _lane_classes(classes, group_size, counts, len(tables))
-    workers = _thread_count(threads) if _resolve(backend) == "native" else 1
+    flat, counts = flatten_lanes(values)
+    chosen = lane_classes(classes, group_size, counts, len(tables))
+    workers = thread_count(threads) if _resolve(backend) == "native" else 1
     ends = np.concatenate([[0], np.cumsum(counts)])
 
     encoder = _module(backend).prepare_encoder(tables)
@@ -130,7 +127,7 @@ def decode_lanes(
         DeviceUnavailable: ``backend="triton"`` without a CUDA device.
     """
     block = LaneBlock.from_bytes(data, tables=tables, max_symbols=max_symbols)
-    chosen = _lane_numbers(block, lanes)
+    chosen = lane_numbers(block, lanes)
     count = _common_count(block, chosen)
     return _decode(block, chosen, backend, threads).reshape(chosen.size, count)
 
@@ -146,7 +143,7 @@ def decode_lane_list(
 ) -> list[NDArray[Any]]:
     """Like :func:`decode_lanes` for lanes of any lengths: one flat array for each."""
     block = LaneBlock.from_bytes(data, tables=tables, max_symbols=max_symbols)
-    chosen = _lane_numbers(block, lanes)
+    chosen = lane_numbers(block, lanes)
     values = _decode(block, chosen, backend, threads)
     return np.split(values, np.cumsum(block.symbol_counts[chosen])[:-1]) if chosen.size else []
 
@@ -172,7 +169,7 @@ def decode_lanes_tensor(
     from .lanes_triton import decode_tensor
 
     block = LaneBlock.from_bytes(data, tables=tables, max_symbols=max_symbols)
-    chosen = _lane_numbers(block, lanes)
+    chosen = lane_numbers(block, lanes)
     count = _common_count(block, chosen)
     plan = plan_codes(block.tables)
     codes = decode_tensor(block, chosen, plan)
@@ -189,7 +186,7 @@ _EncodedLanes = tuple["NDArray[np.uint32]", "NDArray[np.int64]", "dict[int, NDAr
 
 def _decode(block: LaneBlock, lanes: NDArray[np.int64], backend: Backend, threads: int | None) -> NDArray[Any]:
     plan = plan_codes(block.tables)
-    codes = _module(backend).decode(block, lanes, plan, _thread_count(threads))
+    codes = _module(backend).decode(block, lanes, plan, thread_count(threads))
     return values_of_block(block, lanes, codes, plan)
 
 
@@ -226,104 +223,6 @@ def _resolve(backend: Backend) -> str:
 
         triton_device()
     return "native" if backend == "auto" else backend
-
-
-def _thread_count(threads: int | None) -> int:
-    if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if threads < 1:
-        raise InvalidParameter(f"threads must be at least 1, got {threads}")
-    return threads
-
-
-def _is_tensor(values: object) -> bool:
-    return type(values).__module__.partition(".")[0] == "torch"
-
-
-def _flatten(values: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """All values one after the other, and the number in each lane."""
-    if _is_tensor(values):
-        values = values.detach().cpu().numpy()
-    if isinstance(values, np.ndarray):
-        if values.ndim != 2:
-            raise InvalidParameter(f"values must be [lanes, symbols] or a list of lanes, got {values.shape}")
-        counts = np.full(values.shape[0], values.shape[1], np.int64)
-        flat = values.reshape(-1)
-    else:
-        parts = [np.asarray(part) for part in values]
-        if any(part.ndim != 1 for part in parts):
-            raise InvalidParameter("each lane must be a flat array")
-        counts = np.array([part.size for part in parts], np.int64)
-        filled = [part for part in parts if part.size]
-        flat = np.concatenate(filled) if filled else np.zeros(0, np.int64)
-    if flat.size and flat.dtype.kind not in "iu":
-        raise InvalidParameter(f"values must be integers, got {flat.dtype}")
-    if counts.size > MAX_LANES or int(counts.max(initial=0)) > MAX_LANE_SYMBOLS:
-        raise InvalidParameter(
-            f"{counts.size} lanes of up to {int(counts.max())} symbols; at most {MAX_LANES} and 2**31 - 1"
-        )
-    return flat, counts
-
-
-def _lane_classes(
-    classes: ArrayLike | None, group_size: int | None, counts: NDArray[np.int64], table_count: int
-) -> LaneClasses:
-    if classes is None:
-        if table_count != 1:
-            raise InvalidParameter(f"{table_count} tables need classes")
-        return single_class(counts)
-    numbers = np.asarray(classes)
-    lanes = counts.size
-    if numbers.dtype.kind not in "iu" or numbers.ndim not in (1, 2):
-        raise InvalidParameter(f"classes must be integers [lanes] or [lanes, groups], got {numbers.shape}")
-    if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < table_count:
-        raise InvalidParameter(
-            f"classes hold {int(numbers.min())}..{int(numbers.max())}, there are {table_count} tables"
-        )
-    longest = int(counts.max(initial=0))
-    if numbers.ndim == 1:
-        if group_size is not None or numbers.size != lanes:
-            raise InvalidParameter(
-                f"classes with one axis hold one number for each of the {lanes} lanes, got {numbers.size}; "
-                f"group_size needs classes [lanes, groups] or [1, groups]"
-            )
-        numbers, group_size = numbers[:, None], max(longest, 1)
-    if group_size is None or not 1 <= group_size <= MAX_LANE_SYMBOLS:
-        raise InvalidParameter(f"classes with two axes need a group_size of at least 1, got {group_size}")
-    needed = -(-longest // group_size)
-    if numbers.shape[0] not in (1, lanes) or numbers.shape[1] < needed:
-        raise InvalidParameter(
-            f"{lanes} lanes of up to {longest} symbols in groups of {group_size} need classes "
-            f"[{lanes}, {needed}] or [1, {needed}], got {list(numbers.shape)}"
-        )
-    if not numbers.any():
-        return single_class(counts)
-    if numbers.shape[0] == 1:
-        row = numbers[0, :needed].astype(np.uint16)
-        return LaneClasses(numbers=row, offsets=np.zeros(lanes, np.int64), group_size=group_size)
-    groups = -(-counts // group_size)
-    used = np.arange(numbers.shape[1]) < groups[:, None]
-    return LaneClasses(
-        numbers=numbers[used].astype(np.uint16), offsets=np.cumsum(groups) - groups, group_size=group_size
-    )
-
-
-def _lane_numbers(block: LaneBlock, lanes: ArrayLike | slice | None) -> NDArray[np.int64]:
-    everything = np.arange(block.lanes)
-    if lanes is None:
-        return everything
-    if isinstance(lanes, slice):
-        return everything[lanes]
-    numbers: NDArray[Any] = np.atleast_1d(np.asarray(lanes))
-    if numbers.size == 0:
-        return everything[:0]
-    if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
-        raise InvalidParameter(f"lanes must be lane numbers or a slice, got {numbers.dtype} {numbers.shape}")
-    if int(numbers.min()) < 0 or int(numbers.max()) >= block.lanes:
-        raise InvalidParameter(
-            f"lanes {int(numbers.min())}..{int(numbers.max())} asked for, the block has {block.lanes}"
-        )
-    return numbers.astype(np.int64)
 
 
 def _assemble(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..formats.errors import CorruptFile
-from .streams import coder_model
+from .coder_models import coder_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from llvmlite import ir
 from numba import njit, types
+from numba.core.event import Event, Listener, register
 from numba.extending import intrinsic
 
-__all__ = ["bit_length", "compiled", "high_product", "inlined"]
+__all__ = ["CompilationNotice", "bit_length", "compiled", "high_product", "inlined"]
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+class CompilationNotice(Listener):  # type: ignore[misc]
+    """Logs once per process that our kernels are being compiled: it takes up to a minute, the first time."""
+
+    def __init__(self) -> None:
+        self._made = False
+
+    def on_start(self, event: Event) -> None:
+        kernel = event.data["dispatcher"].py_func
+        if not self._made and kernel.__module__.partition(".")[0] == _PACKAGE:
+            self._made = True
+            logging.getLogger(_PACKAGE).info("compiling for this processor; later runs find the result in a cache")
+
+    def on_end(self, event: Event) -> None:
+        """Nothing to say."""
+
+
+register("numba:compile", CompilationNotice())
 
 inlined = njit(error_model="numpy")
 """For helpers of kernels; LLVM inlines them."""

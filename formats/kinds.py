@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "comparing_sink", "memory_sink", "open_sink", "open_source", "probe_kind"]
 
-KINDS = {"bytes": "byte_streams", "video": "media", "image": "images", "tensors": "tensors"}
+KINDS = {"bytes": "byte_streams", "video": "media", "image": "images", "tensors": "tensors", "vectors": "vectors"}
 
 _BY_SUFFIX = {
     "video": ".mp4 .mkv .mov .webm .avi .m4v .mpg .mpeg .ts .y4m .wmv .flv .ogv .3gp .m2ts",
     "image": ".png .webp .tif .tiff .bmp .gif .jpg .jpeg .pgm .ppm .jp2",
     "tensors": ".safetensors .npy",
+    "vectors": ".parquet .arrow .feather",
     "bytes": ".txt .md .html .xml .json .jsonl .csv .tsv .tex .py .c .h .cpp .rs .go .js .log",
 }
+_NPY_MAGIC = b"\x93NUMPY"
 _KIND_OF_SUFFIX = {suffix: kind for kind, row in _BY_SUFFIX.items() for suffix in row.split()}
 
 
@@ -64,6 +66,8 @@ def probe_kind(value: Any) -> str:
     shape = getattr(value, "shape", None)
     if shape is not None and len(shape) == 4 and shape[-1] == 3:
         return "video"
+    if shape is not None and len(shape) == 2 and "float" in str(getattr(value, "dtype", "")):
+        return "vectors"
     if shape is not None and len(shape) in (2, 3):
         return "image"
     if shape is not None:
@@ -81,6 +85,8 @@ def _kind_of_path(path: Path) -> str:
     if start.startswith(MAGIC):
         raise UnsupportedInput(f"{path} is a codeckit file already; decode it first")
     suffix = path.suffix.lower()
+    if start.startswith(_NPY_MAGIC) and _is_float_matrix(path):
+        return "vectors"
     if suffix in _KIND_OF_SUFFIX:
         return _KIND_OF_SUFFIX[suffix]
     if start.startswith((b"\x89PNG", b"\xff\xd8\xff")):
@@ -88,6 +94,17 @@ def _kind_of_path(path: Path) -> str:
     if start[4:8] == b"ftyp" or start.startswith(b"\x1a\x45\xdf\xa3"):
         return "video"
     return "bytes"
+
+
+def _is_float_matrix(path: Path) -> bool:
+    """Whether the npy file ``path`` is [N, D] of floating point."""
+    import numpy as np
+
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return False  # opening it as an input says what is wrong
+    return bool(array.ndim == 2 and array.dtype.kind == "f")
 
 
 def _start_of(path: Path) -> bytes:

@@ -60,6 +60,10 @@ class VideoSource(ABC):
         self.close()
 
 
+# FFmpeg goes by file names too: to it any .txt or .bin is a screen of characters
+_TEXT_ART = frozenset({"tty", "bin", "xbin", "adf", "idf"})
+
+
 class MediaFileSource(VideoSource):
     """The first video stream of any file FFmpeg reads, from a seekable binary stream."""
 
@@ -143,11 +147,15 @@ class MediaFileSource(VideoSource):
         self._stream.seek(0)
         try:
             # the empty whitelist keeps playlist-like inputs from opening other files or addresses
-            return av.open(self._stream, options={"protocol_whitelist": "none"})
+            container = av.open(self._stream, options={"protocol_whitelist": "none"})
         except av.error.FFmpegError as error:
             raise CorruptFile(
                 f"{self.name} is not a media file that FFmpeg reads, or it is damaged ({error.strerror})"
             ) from error
+        if container.format.name in _TEXT_ART:
+            container.close()
+            raise UnsupportedInput(f"{self.name} is not a video (FFmpeg would draw its bytes as text)")
+        return container
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         import av

@@ -198,7 +198,8 @@ class _Run(Generic[Goal]):
         for row, gradients in self._workers.map(self._gradients, indices.split(1)):
             rows.append(row)
             for parameter, gradient in zip(self._parameters, gradients, strict=True):
-                share = gradient / len(indices)
+                # the fused optimiser walks through memory: a gradient has to lie there as its parameter does
+                share = _like(gradient, parameter).div_(len(indices))
                 parameter.grad = share if parameter.grad is None else parameter.grad.add_(share)
         return torch.stack(rows).mean(0)
 

@@ -16,7 +16,8 @@ import torch
 
 from ...entropy.frequency_table import FrequencyTable
 from ...entropy.parametric_tables import SCALE_COUNT, scale_tables
-from ...entropy.streams import AnsDecoder, AnsEncoder
+from ...entropy.stream_decoding import AnsDecoder
+from ...entropy.stream_encoding import AnsEncoder
 from ...entropy.table_format import read_table
 from ...formats.errors import CorruptFile, InvalidParameter
 from .grid_network import GridNetwork, scale_rows

@@ -20,7 +20,7 @@ from codeckit.entropy import (
 )
 from codeckit.entropy.frequency_table import TOTAL
 from codeckit.entropy.oracle import ans_decode, ans_encode, range_decode, range_encode
-from codeckit.entropy.streams import read_stream
+from codeckit.entropy.stream_format import read_stream
 from codeckit.formats.errors import CorruptFile, InvalidParameter
 
 CODERS = [(AnsEncoder, AnsDecoder), (RangeEncoder, RangeDecoder)]
@@ -114,7 +114,7 @@ def test_rows_round_trip(encoder_type, decoder_type, bits):
 
 
 def test_rows_split_into_steps_decode_in_order(monkeypatch):
-    monkeypatch.setattr("codeckit.entropy.streams._ROWS_AT_ONCE", 64)
+    monkeypatch.setattr("codeckit.entropy.coder_models._ROWS_AT_ONCE", 64)
     rng = np.random.default_rng(0)
     rows = 1 + rng.multinomial(4096 - 16, rng.dirichlet(np.ones(16), 50))
     slots = rng.integers(0, 16, 50)

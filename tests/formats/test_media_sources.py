@@ -218,6 +218,14 @@ def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
         open_source(path, limits=DEFAULT_LIMITS)
 
 
+@pytest.mark.parametrize("name", ["letter.txt", "letter.nfo", "noise.bin"])
+def test_text_is_not_drawn_as_a_video(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"FFmpeg would render these lines as pictures of a terminal.\n" * 400)
+    with pytest.raises((CorruptFile, UnsupportedInput), match="not a"):
+        open_source(path, limits=DEFAULT_LIMITS)
+
+
 def test_empty_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("this is no film\n" * 50)

@@ -21,6 +21,7 @@ SETTINGS = {
     "kv": {"quality": "60", "transform": "heads", "chunk_tokens": "16"},
     "kv-lossless": {"chunk_tokens": "16"},
     "cachegen": {"level": "150", "chunk_tokens": "20"},
+    "kv-stages": {"bits": "3", "residual": "gear", "window": "6", "group": "16", "rank": "2"},
 }
 
 

@@ -1,0 +1,185 @@
+"""The ``kv-stages`` codec: quantisers, residuals and selections of neighbouring papers, chosen and combined by name."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ....formats.errors import CorruptFile, InvalidParameter
+from ....formats.header import Header
+from ...protocol import Selection
+from ..codec import cache_figures, describe_table
+from .plan import StagesParams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ....formats.canonical_json import JsonValue
+    from ....formats.reader import ContainerReader
+    from ....formats.tensors import TensorSink, TensorSource
+    from ....formats.writer import ContainerWriter
+    from ...protocol import Figure
+    from ...run_context import RunContext
+    from ..cache import Cache, CacheTable
+    from ..decoding import LayerRange
+    from ..streaming import CacheStream
+
+__all__ = ["KVStagesCodec"]
+
+_CHUNK = "KVST"
+
+
+class KVStagesCodec:
+    """See :class:`StagesParams` and ``docs/kv-stages.md``."""
+
+    id: ClassVar[str] = "kv-stages"
+    kind: ClassVar[str] = "tensors"
+    summary: ClassVar[str] = "LLM KV caches by the stages of published methods: KIVI, GEAR"
+    lossless: ClassVar[bool] = False
+    bitstream_version: ClassVar[int] = 1
+    Params: ClassVar[type] = StagesParams
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "kivi-2": {"bits": 2},
+        "kivi-4": {"bits": 4},
+        "gear-2": {"bits": 2, "residual": "gear"},
+        "gear-4": {"bits": 4, "residual": "gear"},
+    }
+    default_preset: ClassVar[str] = "kivi-4"
+    chunk_types: ClassVar[frozenset[str]] = frozenset({_CHUNK})
+    axes: ClassVar[frozenset[str]] = frozenset({"layers"})
+
+    def encode(
+        self, source: TensorSource, sink: ContainerWriter, params: StagesParams, *, context: RunContext
+    ) -> Mapping[str, Figure]:
+        """Write the cache, layer by layer; every value must be finite."""
+        from ..cache_tensors import cache_from_source
+        from .encoding import layer_payloads
+
+        cache = cache_from_source(source)
+        table = cache.table
+        sink.write_header(
+            Header(
+                codec=self.id,
+                bitstream=self.bitstream_version,
+                parameters={"cache": table.as_json(), "stages": params.as_json()},
+            )
+        )
+        for layer, payload in enumerate(layer_payloads(cache, params)):
+            sink.write_chunk(_CHUNK, payload, span=(layer, 0, table.tokens))
+            context.report("encode", layer + 1, len(table.layers), unit="layers")
+        return {"stages": params.stages}
+
+    def rate_figures(self, header: Header, output_bytes: int) -> Mapping[str, Figure]:
+        return cache_figures(header, output_bytes)
+
+    def decode(
+        self,
+        source: ContainerReader,
+        sink: TensorSink,
+        *,
+        context: RunContext,
+        selection: Selection | None = None,
+    ) -> Mapping[str, Figure]:
+        """Write the tensors of the cache, or of the selected ``layers``."""
+        from ..cache_tensors import write_cache
+
+        cache = self.decode_cache(source, context=context, selection=selection)
+        write_cache(cache, sink)
+        return {"elements": cache.table.elements}
+
+    def decode_cache(
+        self, source: ContainerReader, *, context: RunContext, selection: Selection | None = None
+    ) -> Cache:
+        """The cache itself."""
+        return self.stream_cache(source, context=context, selection=selection).finish()
+
+    def stream_cache(
+        self, source: ContainerReader, *, context: RunContext, selection: Selection | None = None
+    ) -> CacheStream:
+        """The same, layer by layer while the bytes arrive."""
+        from ..decoding import CacheRange, blank_cache
+        from ..streaming import CacheStream
+
+        table, plan = _parameters(source.header)
+        chosen = selection or Selection()
+        if chosen.settings:
+            raise InvalidParameter(f"decode setting {next(iter(chosen.settings))!r} is unknown; kv-stages has none")
+        layers = chosen.range_of("layers", len(table.layers))
+        result = blank_cache(table, CacheRange(layers=layers, tokens=(0, table.tokens)), context)
+        return CacheStream(result, _decoded(source, table, plan, layers, bool(chosen.ranges), result, context))
+
+    def open(self, source: ContainerReader, *, context: RunContext) -> _View:
+        """A view with ``read(layers=(a, b))``."""
+        return _View(self, source, context)
+
+    def describe(self, header: Header) -> Mapping[str, JsonValue]:
+        table, plan = _parameters(header)
+        return {**describe_table(table), "stages": plan.stages, "bits": plan.bits, "window": plan.window}
+
+
+class _View:
+    """Random access by layers."""
+
+    def __init__(self, codec: KVStagesCodec, source: ContainerReader, context: RunContext) -> None:
+        self._codec = codec
+        self._source = source
+        self._context = context
+        self.table: CacheTable = _parameters(source.header)[0]
+
+    def read(self, *, layers: tuple[int, int | None] = (0, None)) -> Cache:
+        """The cache of a range of layers; only their chunks are read."""
+        selection = Selection(ranges={"layers": layers})
+        return self._codec.decode_cache(self._source, context=self._context, selection=selection)
+
+
+def _parameters(header: Header) -> tuple[CacheTable, StagesParams]:
+    from ..cache import CacheTable
+
+    values = header.parameters
+    return CacheTable.from_json(values.get("cache")), StagesParams.from_json(values.get("stages"))
+
+
+def _decoded(
+    source: ContainerReader,
+    table: CacheTable,
+    plan: StagesParams,
+    layers: tuple[int, int],
+    some: bool,
+    result: Cache,
+    context: RunContext,
+) -> Iterator[LayerRange]:
+    from ..decoding import LayerRange
+    from .decoding import store_layer
+
+    threads = context.threads or len(os.sched_getaffinity(0))
+    payloads = _some(source, table, layers) if some else _all(source, table)
+    for layer, payload in payloads:
+        number = layer - layers[0]
+        store_layer(payload, plan, table.layers[layer], layer, number, result, threads)
+        context.report("decode", number + 1, layers[1] - layers[0], unit="layers")
+        yield LayerRange(layer=number, start=table.layers[layer].first_token, stop=table.tokens)
+
+
+def _all(source: ContainerReader, table: CacheTable) -> Iterator[tuple[int, bytes]]:
+    """The payload of every layer, in the only order they may have."""
+    layer = 0
+    for chunk in source.chunks():
+        if not chunk.type[0].isupper():
+            continue
+        if chunk.type != _CHUNK or layer >= len(table.layers) or chunk.span not in (None, (layer, 0, table.tokens)):
+            raise CorruptFile(
+                f"chunk {chunk.sequence} is {chunk.type} {chunk.span}, expected {_CHUNK} of layer {layer}"
+            )
+        yield layer, chunk.payload
+        layer += 1
+    if layer < len(table.layers):
+        raise CorruptFile(f"the file ends before layer {layer}")
+
+
+def _some(source: ContainerReader, table: CacheTable, layers: tuple[int, int]) -> Iterator[tuple[int, bytes]]:
+    by_span = {entry.span: entry for entry in source.index() if entry.type == _CHUNK}
+    for layer in range(*layers):
+        span = (layer, 0, table.tokens)
+        if span not in by_span:
+            raise CorruptFile(f"the index has no chunk of layer {layer}")
+        yield layer, source.read(by_span[span])

@@ -1,0 +1,194 @@
+"""One block of rows as bytes: codes as they are, or entropy-coded by lanes where that is smaller.
+
+A block begins with a byte for its coding, the number of rows (varint), and the lengths of the rows where the file keeps
+them. A lane is one stored dimension. What a lane codes is the whole code of formats of 8 bits and fewer, and the
+exponent of wider floats; the sign and mantissa, which hardly compress, follow row by row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...entropy import decode_lanes, encode_lanes
+from ...entropy.bit_io import append_varint, read_varint
+from ...formats.errors import CorruptFile, LimitExceeded
+from . import kernels
+from .quantiser import code_dtype
+from .symbol_tables import count_symbols, table_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ...entropy import FrequencyTable
+    from .file_header import FileHeader
+    from .model import FileModel
+
+__all__ = ["Block", "decode_block", "encode_block", "symbols_of"]
+
+PLAIN, FILE_TABLES, OWN_TABLE = range(3)
+_LANE_OVERHEAD_BITS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Codes [n, stored] and, where the file keeps them, the lengths of the rows, float32 [n]."""
+
+    codes: NDArray[Any]
+    norms: NDArray[np.float32] | None
+
+
+def symbols_of(codes: NDArray[Any], header: FileHeader) -> NDArray[np.uint8]:
+    """What lanes code, uint8 of the shape of ``codes``: the whole code, or the exponent field of wider floats."""
+    if header.bits <= 8:
+        return codes
+    return ((codes >> (header.bits - 9)) & 0xFF).astype(np.uint8)
+
+
+def encode_block(block: Block, header: FileHeader, model: FileModel) -> bytes:
+    """The payload of a chunk ``VROW``, by the coding that is smallest."""
+    codes = block.codes
+    head = bytearray([PLAIN])
+    append_varint(head, len(codes))
+    if block.norms is not None:
+        head += block.norms.astype("<f4").tobytes()
+    plain = _plain(codes, header)
+    if not header.tables or not codes.size:
+        return bytes(head) + plain
+    symbols = symbols_of(codes, header)
+    rest = _rest(codes, header)
+    best, coded = PLAIN, plain
+    for coding, bits in _ideal_bits(symbols, header, model).items():
+        if bits / 8 + len(rest) >= len(coded):
+            continue
+        tables, numbers = _tables(coding, symbols, header, model)
+        lanes = encode_lanes(
+            np.ascontiguousarray(symbols.T), tables, classes=numbers, tables_inside=coding == OWN_TABLE, threads=1
+        )
+        if len(lanes) + len(rest) < len(coded):
+            best, coded = coding, lanes + rest
+    head[0] = best
+    return bytes(head) + coded
+
+
+def decode_block(payload: bytes, rows: int | None, header: FileHeader, model: FileModel) -> Block:
+    """The codes of a payload that holds ``rows`` rows, or any number up to a block's where that is None.
+
+    Raises :class:`CorruptFile`.
+    """
+    if not payload or payload[0] > OWN_TABLE:
+        raise CorruptFile("VROW chunk: it does not begin with a known coding")
+    count, position = read_varint(payload, 1, "VROW chunk, rows")
+    if not 1 <= count <= header.block_rows or rows not in (None, count):
+        raise CorruptFile(f"VROW chunk: it holds {count} rows, expected {rows or f'1 to {header.block_rows}'}")
+    norms = None
+    if header.norms:
+        if len(payload) < position + 4 * count:
+            raise CorruptFile("VROW chunk: it ends inside the lengths of its rows")
+        norms = np.frombuffer(payload, "<f4", count, position).astype(np.float32)
+        if not np.isfinite(norms).all():
+            raise CorruptFile("VROW chunk: the length of a row is not finite")
+        position += 4 * count
+    body = memoryview(payload)[position:]
+    if payload[0] == PLAIN:
+        return Block(_from_plain(body, count, header), norms)
+    if not header.tables:
+        raise CorruptFile("VROW chunk: it is entropy-coded in a file that has no tables")
+    rest_bytes = count * header.stored * (header.bits // 8 - 1) if header.bits > 8 else 0
+    if len(body) < rest_bytes:
+        raise CorruptFile("VROW chunk: it ends inside the mantissas")
+    lanes, rest = body[: len(body) - rest_bytes], body[len(body) - rest_bytes :]
+    symbols = _decode_symbols(lanes, count, header, model.tables if payload[0] == FILE_TABLES else None)
+    return Block(symbols if header.bits <= 8 else _join(symbols, rest, header), norms)
+
+
+def _decode_symbols(
+    lanes: memoryview, count: int, header: FileHeader, tables: tuple[FrequencyTable, ...] | None
+) -> NDArray[np.uint8]:
+    """uint8 [count, stored]."""
+    try:
+        found = decode_lanes(lanes, tables=tables, threads=1, max_symbols=count * header.stored)
+    except (LimitExceeded, ValueError) as error:
+        raise CorruptFile(f"VROW chunk: {error}") from error
+    if found.shape != (header.stored, count) or found.dtype != np.uint8:
+        raise CorruptFile(f"VROW chunk: its lanes are {list(found.shape)}, expected {[header.stored, count]}")
+    if header.bits < 8 and found.max() >> header.bits:
+        raise CorruptFile(f"VROW chunk: a code does not fit {header.bits} bits")
+    return _transposed(found)
+
+
+def _transposed(source: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[n, d] in memory order from [d, n]."""
+    columns, rows = source.shape
+    if rows % 8 == 0 and columns % 8 == 0:
+        target = np.empty((rows, columns), np.uint8)
+        kernels.transpose_words(source.view(np.uint64), target.view(np.uint64))
+        return target
+    padded = np.zeros((columns + -columns % 8, rows + -rows % 8), np.uint8)
+    padded[:columns, :rows] = source
+    return np.ascontiguousarray(_transposed(padded)[:rows, :columns])
+
+
+def _plain(codes: NDArray[Any], header: FileHeader) -> bytes:
+    if header.bits < 8:
+        packed = np.empty((len(codes), header.row_bytes), np.uint8)
+        kernels.pack_codes(codes, header.bits, packed)
+        return packed.tobytes()
+    return codes.astype(codes.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _from_plain(body: memoryview, count: int, header: FileHeader) -> NDArray[Any]:
+    if len(body) != count * header.row_bytes:
+        raise CorruptFile(f"VROW chunk: {len(body):,} bytes of codes, expected {count * header.row_bytes:,}")
+    if header.bits < 8:
+        codes = np.empty((count, header.stored), np.uint8)
+        kernels.unpack_codes(np.frombuffer(body, np.uint8).reshape(count, -1), header.bits, codes)
+        return codes
+    dtype = np.dtype(code_dtype(header))
+    return np.frombuffer(body, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(count, header.stored)
+
+
+def _rest(codes: NDArray[Any], header: FileHeader) -> bytes:
+    """Sign and mantissa of wide floats, in whole bytes, little-endian."""
+    if header.bits <= 8:
+        return b""
+    mantissa = header.bits - 9
+    rest = (codes & ((1 << mantissa) - 1)) | (codes >> (header.bits - 1) << mantissa)
+    return rest.astype("<u4").view(np.uint8).reshape(-1, 4)[:, : header.bits // 8 - 1].tobytes()
+
+
+def _join(symbols: NDArray[np.uint8], rest: memoryview, header: FileHeader) -> NDArray[Any]:
+    mantissa = header.bits - 9
+    width = header.bits // 8 - 1
+    wide = np.zeros((symbols.size, 4), np.uint8)
+    wide[:, :width] = np.frombuffer(rest, np.uint8).reshape(-1, width)
+    low = wide.view("<u4").reshape(symbols.shape)
+    codes = (low & ((1 << mantissa) - 1)) | (low >> mantissa << (header.bits - 1))
+    return (codes | symbols.astype(np.uint32) << mantissa).astype(code_dtype(header))
+
+
+def _ideal_bits(symbols: NDArray[np.uint8], header: FileHeader, model: FileModel) -> dict[int, float]:
+    """About how many bits each coding takes, without the rest; the smaller first."""
+    alphabet = 1 << min(header.bits, 8)
+    counts = count_symbols(symbols, alphabet)
+    lengths = np.stack([24 - np.log2(table.frequencies) for table in model.tables])  # [tables, alphabet]
+    lanes = _LANE_OVERHEAD_BITS * header.stored
+    shared = counts.sum(axis=0)
+    own = table_of(shared)
+    found = {
+        FILE_TABLES: float((counts * lengths[model.table_numbers]).sum()) + lanes,
+        OWN_TABLE: float(shared @ (24 - np.log2(own.frequencies))) + lanes + 8 * len(own.to_bytes()),
+    }
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _tables(
+    coding: int, symbols: NDArray[np.uint8], header: FileHeader, model: FileModel
+) -> tuple[tuple[FrequencyTable, ...], NDArray[np.int64]]:
+    if coding == FILE_TABLES and model.table_numbers is not None:
+        return model.tables, model.table_numbers
+    alphabet = 1 << min(header.bits, 8)
+    counts = np.bincount(symbols.ravel(), minlength=alphabet)
+    return (table_of(counts),), np.zeros(symbols.shape[1], np.int64)

@@ -1,0 +1,77 @@
+"""Where the levels of a format lie: an exponent for floats, an offset and a step for each dimension otherwise."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .element_types import FLOATS, float_values
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+__all__ = ["Method", "float_exponent", "uniform_levels"]
+
+Method = Literal["mse", "range"]
+_MOST_ROWS = 8192
+_CLIPS = 24
+
+
+def float_exponent(sample: Floats, dtype: str) -> int:
+    """The power of two that brings the largest value of ``sample`` just below half of the format's largest.
+
+    Values of unit vectors lie where float8 has only its smallest, equally spaced numbers; a power of two moves them to
+    where all of its precision is, at no loss.
+    """
+    largest = float(np.abs(sample).max(initial=0.0))
+    if largest == 0:
+        return 0
+    most = float(float_values(dtype, 0)[FLOATS[dtype].largest])
+    return max(-120, min(math.frexp(most / 2)[1] - math.frexp(largest)[1], 120))
+
+
+def uniform_levels(sample: Floats, bits: int, method: Method) -> tuple[Floats, Floats]:
+    """Offset and step, each [d], of ``2**bits`` equally spaced levels for every dimension of ``sample`` [n, d].
+
+    ``range`` spans the smallest to the largest value; ``mse`` narrows the span around the mean until the mean squared
+    error over the sample is least, the levels of one bit being the mean and its mean distance to both sides.
+    """
+    if not len(sample):
+        return np.zeros(sample.shape[1], np.float32), np.ones(sample.shape[1], np.float32)
+    values = sample[:: -(-len(sample) // _MOST_ROWS)].astype(np.float64)
+    low, high = values.min(axis=0), values.max(axis=0)
+    top = (1 << bits) - 1
+    if method == "mse":
+        mean = values.mean(axis=0)
+        if bits == 1:
+            distance = np.abs(values - mean).mean(axis=0)
+            low, high = mean - distance, mean + distance
+        else:
+            low, high = _least_error(values, mean, low, high, top)
+    step = np.maximum((high - low) / top, np.finfo(np.float32).tiny)
+    return low.astype(np.float32), step.astype(np.float32)
+
+
+def _least_error(
+    values: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    top: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    best = np.full(values.shape[1], np.inf)
+    found_low, found_high = low.copy(), high.copy()
+    for part in np.linspace(1.0, 0.15, _CLIPS):
+        first, last = mean + part * (low - mean), mean + part * (high - mean)
+        step = np.maximum((last - first) / top, np.finfo(np.float32).tiny)
+        rounded = first + step * np.clip(np.rint((values - first) / step), 0, top)
+        error = np.square(values - rounded).mean(axis=0)
+        better = error < best
+        best = np.where(better, error, best)
+        found_low = np.where(better, first, found_low)
+        found_high = np.where(better, last, found_high)
+    return found_low, found_high
