@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...entropy.frequency_table import FrequencyTable
-from ...entropy.streams import AnsDecoder, encode_symbols
+from ...entropy.stream_decoding import AnsDecoder, encode_symbols
 from ...formats.errors import CorruptFile
 from .sensitivity import MAX_WEIGHT, MIN_WEIGHT
 
