@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...entropy.frequency_table import FrequencyTable
-from ...entropy.stream_decoding import AnsDecoder, encode_symbols
+from ...entropy.stream_decoding import AnsDecoder
+from ...entropy.streams import encode_symbols
 from ...formats.errors import CorruptFile
 from .sensitivity import MAX_WEIGHT, MIN_WEIGHT
 
