@@ -1,121 +1,151 @@
-"""The video codecs on a clip, and H.264 on the very same frames."""
+"""``codec bench video``: fitted networks and block codecs on the same pictures, by the files they write.
+
+Every cell is measured in processes of its own and kept, file and figures, in a folder; the same command again goes on
+with the cells that are missing.
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
-from fractions import Fraction
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import codeckit
 
-from ..codecs.parameters import Range, Size
+from ..formats.atomic_file import AtomicFile
 from ..formats.errors import InvalidParameter
+from .hnerv_huffman import HUFFMAN, write_huffman_file
+from .peers import find_peer
 from .provenance import provenance
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from .video_cells import VideoCell, plan_cells
+from .video_curves import bd_rows
+from .video_presets import find_preset
+from .video_process import measure_in_process
 
 __all__ = ["bench"]
 
 Row = dict[str, Any]
 
-CLIP = "../shared/data/video/bigbuckbunny.mp4"
-X264_QUALITIES = (18, 24, 30, 36)
+_SETTINGS = ("preset", "folder", "clips", "codecs", "cpu_seconds", "minutes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    cells: tuple[VideoCell, ...]
+    folder: Path
+    minutes: float
 
 
 def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row]:
-    """Encode and decode a clip with hnerv, and with x264 for comparison (clip=, preset=, size=, frames=, ...)."""
-    given = dict(settings)
-    clip = Path(given.pop("clip", CLIP))
-    preset = given.pop("preset", "quick")
-    given = {"size": "320x160", "frames": "0:32", **given}
-    if not clip.exists():
-        raise InvalidParameter(f"{clip} does not exist; give a clip with --set clip=FILE")
-    size, frames = Size.parse(given["size"]), Range.parse(given["frames"])
-    originals = _originals(clip, (size.width, size.height), (frames.start, frames.stop))
-    common = {"benchmark": "video", "clip": clip.name, "size": str(size), "frames": len(originals), **provenance()}
-    rows = [{**common, **_neural(clip, preset, given, originals, context)}]
-    for quality in X264_QUALITIES:
-        context.check_cancelled()
-        rows.append({**common, **_x264(originals, quality)})
+    """Points of all codecs on all clips of a preset, and the BD-rate of each curve.
+
+    Settings: ``preset`` (cpu, gpu, smoke), ``folder`` where cells are kept, ``clips`` and ``codecs`` (names joined by
+    commas; all by default), ``cpu_seconds`` (every fit as many epochs as take so long, instead of equal steps),
+    ``minutes`` after which no new cell is begun. Rows are those of all cells measured so far.
+    """
+    plan = _plan(settings, context)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    rows: list[Row] = []
+    for number, cell in enumerate(plan.cells):
+        context.report(cell.name, number, len(plan.cells), unit="cells")
+        kept = _kept(plan.folder, cell)
+        if kept is None:
+            if time.monotonic() - begun > 60 * plan.minutes:
+                context.warning(f"{cell.name}: not measured, the time is up")
+                continue
+            kept = _measured(plan.folder, cell)
+        rows += kept
+    return [*rows, *bd_rows(rows)]
+
+
+def _plan(settings: Mapping[str, str], context: codeckit.RunContext) -> _Plan:
+    unknown = settings.keys() - set(_SETTINGS)
+    if unknown:
+        raise InvalidParameter(f"unknown settings {sorted(unknown)}; known: {', '.join(_SETTINGS)}")
+    cells = plan_cells(
+        find_preset(settings.get("preset", "cpu")),
+        clips=_names(settings, "clips"),
+        codecs=_names(settings, "codecs"),
+        device=context.torch_device(),
+        threads=context.threads or 1,
+        cpu_seconds=_number(settings, "cpu_seconds"),
+    )
+    return _Plan(
+        cells=tuple(cells),
+        folder=Path(settings.get("folder", "video-cells")),
+        minutes=_number(settings, "minutes") or float("inf"),
+    )
+
+
+def _names(settings: Mapping[str, str], name: str) -> frozenset[str]:
+    return frozenset(settings[name].split(",")) if name in settings else frozenset()
+
+
+def _number(settings: Mapping[str, str], name: str) -> float | None:
+    if name not in settings:
+        return None
+    try:
+        value = float(settings[name])
+    except ValueError as error:
+        raise InvalidParameter(f"{name}={settings[name]} is not a number") from error
+    if not 0 < value < float("inf"):
+        raise InvalidParameter(f"{name}={settings[name]} is not positive")
+    return value
+
+
+def _kept(folder: Path, cell: VideoCell) -> list[Row] | None:
+    path = folder / f"{cell.key}.json"
+    if not path.exists():
+        return None
+    rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))
     return rows
 
 
-def mean_psnr_db(originals: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
-    """Mean over frames of the PSNR in RGB, from float64 errors, apart from the codec's own measurement."""
-    import numpy as np
+def _measured(folder: Path, cell: VideoCell) -> list[Row]:
+    """The rows of a cell: its own, and for an ``hnerv`` file that of the same integers under Huffman's code."""
+    head = {"benchmark": "video", "row": "point", **provenance()}
+    target = folder / f"{cell.key}{find_peer(cell.curve.codec).suffix}"
+    encoded = measure_in_process("encode", cell.job(target=str(target), cpu_seconds=cell.cpu_seconds))
+    decoded = measure_in_process("decode", cell.job(target=str(target)))
+    rows = [{**head, **_row(cell, target, encoded, decoded)}]
+    if cell.curve.codec == "hnerv":
+        huffman = target.with_suffix(".huffman.ck")
+        write_huffman_file(target, huffman)
+        # the integers are the same, so the pictures are; its own decoder was not timed
+        same = {name: value for name, value in decoded.items() if not name.startswith("decode_")}
+        label = HUFFMAN + cell.curve.label.removeprefix("hnerv")
+        rows.append({**head, **_row(cell, huffman, encoded, same), "codec": HUFFMAN, "curve": label})
+    with AtomicFile(folder / f"{cell.key}.json", overwrite=True) as file:
+        file.write(json.dumps(rows, ensure_ascii=False, allow_nan=False).encode())
+        file.commit()
+    return rows
 
-    errors = (originals.astype(np.float64) - decoded.astype(np.float64)) ** 2
-    return float(np.mean([10 * np.log10(255**2 / max(frame.mean(), 1e-5)) for frame in errors]))
 
-
-def _neural(
-    clip: Path, preset: str, settings: Mapping[str, str], originals: NDArray[np.uint8], context: codeckit.RunContext
-) -> Row:
-    wall, cpu = time.perf_counter(), time.process_time()
-    data = codeckit.encode(clip, codec="hnerv", preset=preset, settings=settings, context=context)
-    encode_seconds, encode_cpu = time.perf_counter() - wall, time.process_time() - cpu
-    wall = time.perf_counter()
-    decoded = codeckit.decode(data, context=context)
-    decode_seconds = time.perf_counter() - wall
-    audio = sum(chunk.payload_bytes for chunk in codeckit.info(data).chunks if chunk.type == "audi")
-    pixels = originals.shape[0] * originals.shape[1] * originals.shape[2]
+def _row(cell: VideoCell, target: Path, encoded: Mapping[str, Any], decoded: Mapping[str, Any]) -> Row:
+    size = target.stat().st_size
+    estimate = encoded["estimated_bytes"]
     return {
-        "codec": "hnerv",
-        "preset": preset,
-        "settings": " ".join(f"{name}={value}" for name, value in sorted(settings.items())),
-        "file_bytes": len(data),
-        "audio_bytes": audio,
-        "bpp": 8 * len(data) / pixels,
-        "bpp_without_audio": 8 * (len(data) - audio) / pixels,
-        "psnr_db": mean_psnr_db(originals, decoded),
-        "encode_seconds": round(encode_seconds, 2),
-        "encode_cpu_seconds": round(encode_cpu, 2),
-        "decode_seconds": round(decode_seconds, 3),
-    }
-
-
-def _x264(originals: NDArray[np.uint8], quality: int) -> Row:
-    """x264 medium at constant rate factor ``quality``: packet bytes alone, 4:2:0 as usual, PSNR in RGB."""
-    import av
-    import numpy as np
-
-    wall = time.perf_counter()
-    encoder = av.CodecContext.create("libx264", "w")
-    _, encoder.height, encoder.width, _ = originals.shape
-    encoder.pix_fmt, encoder.time_base, encoder.framerate = "yuv420p", Fraction(1, 25), Fraction(25)
-    encoder.options = {"crf": str(quality), "preset": "medium"}
-    packets = []
-    for number, picture in enumerate(originals):
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture)).reformat(format="yuv420p")
-        frame.pts = number
-        packets += encoder.encode(frame)
-    packets += encoder.encode(None)
-    encode_seconds = time.perf_counter() - wall
-    decoder = av.CodecContext.create("h264", "r")
-    frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
-    decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
-    size = sum(packet.size for packet in packets)
-    pixels = originals.shape[0] * originals.shape[1] * originals.shape[2]
-    return {
-        "codec": "x264",
-        "preset": "medium",
-        "settings": f"crf={quality}",
+        "clip": cell.item.data_set,
+        "size": cell.item.options["size"],
+        "codec": cell.curve.codec,
+        "curve": cell.curve.label,
+        "fits": "equal CPU time" if cell.cpu_seconds else "equal steps",
+        "preset": cell.curve.preset,
+        "point": _joined(cell.point),
+        "settings": _joined(cell.settings),
+        "device": cell.device,
+        "threads": cell.threads,
         "file_bytes": size,
-        "audio_bytes": 0,
-        "bpp": 8 * size / pixels,
-        "bpp_without_audio": 8 * size / pixels,
-        "psnr_db": mean_psnr_db(originals, decoded),
-        "encode_seconds": round(encode_seconds, 2),
+        "bpp": 8 * size / decoded["pixels"],
+        **encoded,
+        **decoded,
+        "file_over_estimate_percent": None if not estimate else 100 * (size / estimate - 1),
     }
 
 
-def _originals(clip: Path, size: tuple[int, int], frames: tuple[int, int | None]) -> NDArray[np.uint8]:
-    from ..codecs.video.source_frames import load_frames
-    from ..formats.kinds import open_source
-
-    with open_source("video", clip, limits=codeckit.Limits()) as source:
-        return load_frames(source, size=size, frames=frames)
+def _joined(settings: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(settings.items()))

@@ -17,23 +17,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["pack_tensors", "unpack_tensors"]
+__all__ = ["joined_symbols", "joined_tensors", "pack_bounds", "pack_tensors", "unpack_bounds", "unpack_tensors"]
+
+Bounds = tuple[int, "NDArray[np.floating[Any]]", "NDArray[np.floating[Any]]"]
+"""Axis, minimum and scale of a tensor."""
 
 _WHOLE_BYTE = 255
 
 
 def pack_tensors(tensors: Sequence[QuantisedTensor]) -> bytes:
     """Per tensor its axis and bounds; then the table of all symbols and the symbols, tensor after tensor."""
-    out = bytearray()
-    for tensor in tensors:
-        kind = _bound_type(tensor.axis)
-        out.append(_WHOLE_BYTE if tensor.axis == WHOLE else tensor.axis)
-        out += tensor.minimum.astype(kind).tobytes()
-        out += tensor.scale.astype(kind).tobytes()
-    symbols = np.concatenate([tensor.symbols.ravel() for tensor in tensors]).astype(np.int64)
+    symbols = joined_symbols(tensors)
     low = int(symbols.min())
     table = FrequencyTable.from_counts(np.bincount(symbols - low), minimum=low)
-    return bytes(out) + table.to_bytes() + encode_symbols(symbols, [table])
+    return pack_bounds(tensors) + table.to_bytes() + encode_symbols(symbols, [table])
 
 
 def unpack_tensors(payload: bytes, shapes: Sequence[tuple[int, ...]], *, bits: int, what: str) -> list[QuantisedTensor]:
@@ -41,17 +38,46 @@ def unpack_tensors(payload: bytes, shapes: Sequence[tuple[int, ...]], *, bits: i
 
     Raises :class:`CorruptFile` when the payload is not exactly such tensors.
     """
+    bounds, position = unpack_bounds(payload, shapes, what=what)
+    table, position = read_table(payload, position)
+    if table.escape or table.minimum < 0 or table.maximum >= 1 << bits:
+        raise CorruptFile(f"{what}: its table covers {table.minimum}..{table.maximum}, not values of {bits} bits")
+    count = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes)
+    return joined_tensors(decode_symbols(payload[position:], [table], count=count), bounds, shapes)
+
+
+def pack_bounds(tensors: Sequence[QuantisedTensor]) -> bytes:
+    """Axis, minima and scales of each tensor."""
+    out = bytearray()
+    for tensor in tensors:
+        kind = _bound_type(tensor.axis)
+        out.append(_WHOLE_BYTE if tensor.axis == WHOLE else tensor.axis)
+        out += tensor.minimum.astype(kind).tobytes()
+        out += tensor.scale.astype(kind).tobytes()
+    return bytes(out)
+
+
+def unpack_bounds(payload: bytes, shapes: Sequence[tuple[int, ...]], *, what: str) -> tuple[list[Bounds], int]:
+    """Axis, minima and scales of each tensor, and the position after them; raises :class:`CorruptFile`."""
     bounds = []
     position = 0
     for shape in shapes:
         axis, minimum, scale, position = _read_bounds(payload, position, shape, what)
         bounds.append((axis, minimum, scale))
-    table, position = read_table(payload, position)
-    if table.escape or table.minimum < 0 or table.maximum >= 1 << bits:
-        raise CorruptFile(f"{what}: its table covers {table.minimum}..{table.maximum}, not values of {bits} bits")
+    return bounds, position
+
+
+def joined_symbols(tensors: Sequence[QuantisedTensor]) -> NDArray[np.int64]:
+    """The symbols of all tensors, one after another in C order."""
+    return np.concatenate([tensor.symbols.ravel() for tensor in tensors]).astype(np.int64)
+
+
+def joined_tensors(
+    symbols: NDArray[np.int64], bounds: Sequence[Bounds], shapes: Sequence[tuple[int, ...]]
+) -> list[QuantisedTensor]:
+    """The tensors of :func:`joined_symbols` and their bounds."""
     sizes = [int(np.prod(shape, dtype=np.int64)) for shape in shapes]
-    symbols = decode_symbols(payload[position:], [table], count=sum(sizes)).astype(np.uint8)
-    pieces = np.split(symbols, np.cumsum(sizes)[:-1])
+    pieces = np.split(symbols.astype(np.uint8), np.cumsum(sizes)[:-1])
     return [
         QuantisedTensor(symbols=piece.reshape(shape), axis=axis, minimum=minimum, scale=scale)
         for piece, shape, (axis, minimum, scale) in zip(pieces, shapes, bounds, strict=True)

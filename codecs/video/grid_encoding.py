@@ -9,10 +9,10 @@ from ...formats.chunk import OVERHEAD
 from ...formats.errors import InvalidParameter
 from ...formats.header import Header
 from .clip_header import AUDIO, TIMES
+from .clip_settings import encoded_size
 from .grid_file import LATENTS, NETWORK, GridHeader
 from .grid_fitting import fit_segment
 from .grid_playback import SegmentDecoder
-from .hnerv_parameters import encoded_size
 from .quality import psnr_of_frames
 from .segments import change_between, cut_segments, gather, thumbnail
 from .source_frames import ClipReading

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...formats.errors import InvalidParameter
 from ..parameters import Range, Size
+from .clip_settings import check_numbers, setting_help
 from .grid_structure import GridStructure, parse_grids
-from .hnerv_parameters import check_numbers, setting_help
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

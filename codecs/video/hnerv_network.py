@@ -6,7 +6,6 @@ Section 3.2 of arXiv 2304.02633 and its published code: no normalisation in the 
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -14,31 +13,29 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .autoencoder import Autoencoder
+from .frame_decoder import FrameDecoder
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .hnerv_structure import Structure
 
-__all__ = ["Decoder", "Encoder", "HNeRV", "parameter_shapes"]
+__all__ = ["Decoder", "Encoder", "hnerv", "make_encoder"]
 
 _LAYER_SCALE = 1e-6
 _NORM_EPSILON = 1e-6
 _INIT_DEVIATION = 0.02
 
 
-class HNeRV(nn.Module):
-    """Encoder and decoder, fitted together. Pictures are float [N, 3, H, W] in 0..1."""
+def hnerv(structure: Structure, *, encoder_width: int = 64) -> Autoencoder:
+    """Encoder and decoder with fresh weights, to be fitted together."""
+    return Autoencoder(make_encoder(structure.strides, encoder_width, structure.embedding), Decoder(structure))
 
-    def __init__(self, structure: Structure, *, encoder_width: int = 64) -> None:
-        super().__init__()
-        stages = len(structure.strides)
-        self.encoder = Encoder(structure.strides, [encoder_width] * (stages - 1) + [structure.embedding])
-        self.decoder = Decoder(structure)
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Reconstruct pictures from themselves."""
-        result: torch.Tensor = self.decoder(self.encoder(pictures))
-        return result
+def make_encoder(strides: Sequence[int], width: int, embedding: int) -> Encoder:
+    """The encoder of a decoder with these ``strides``, ``width`` channels wide, for embeddings of that many."""
+    return Encoder(strides, [width] * (len(strides) - 1) + [embedding])
 
 
 class Encoder(nn.Module):
@@ -100,8 +97,8 @@ class ConvNeXtBlock(nn.Module):
         return result
 
 
-class Decoder(nn.Module):
-    """Stem, upsampling stages and head; its parameters, in this order, are what a file stores."""
+class Decoder(FrameDecoder):
+    """Stem, upsampling stages and head."""
 
     def __init__(self, structure: Structure) -> None:
         super().__init__()
@@ -122,13 +119,3 @@ class Decoder(nn.Module):
             x = F.gelu(F.pixel_shuffle(stage(x), stride))
         pictures: torch.Tensor = torch.tanh(self.head(x)) * 0.5 + 0.5
         return pictures
-
-
-def parameter_shapes(structure: Structure) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the decoder's parameters in file order, without allocating them."""
-    with torch.device("meta"):
-        decoder = Decoder(structure)
-    shapes = {name: tuple(value.shape) for name, value in decoder.named_parameters()}
-    if sum(math.prod(shape) for shape in shapes.values()) != structure.decoder_parameters:
-        raise RuntimeError("the structure and the network count parameters differently")
-    return shapes

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ...formats.canonical_json import JsonValue
+    from .frame_decoder import FrameDecoder
+    from .network_structure import NetworkStructure
 
-__all__ = ["Structure", "choose_strides", "make_structure", "padded_size", "positive_integers", "structure_summary"]
+__all__ = ["Structure", "choose_strides", "make_structure", "network_summary", "padded_size", "positive_integers"]
 
 FIRST_KERNEL, LARGEST_KERNEL = 1, 5
 _MAX_STAGES = 8
@@ -86,9 +88,9 @@ class Structure:
         return count + (self.widths[-1] * 9 + 1) * 3
 
     @property
-    def values_per_frame(self) -> int:
-        """Number of embedding values of one frame."""
-        return self.embedding * self.rows * self.columns
+    def embedding_shape(self) -> tuple[int, int, int]:
+        """[channels, rows, columns] of a frame's embedding."""
+        return self.embedding, self.rows, self.columns
 
     @property
     def macs_per_frame(self) -> int:
@@ -124,6 +126,16 @@ class Structure:
             strides=strides,
             widths=positive_integers(value["widths"], len(strides) + 1, len(strides) + 1, _MAX_WIDTH),
         )
+
+    def summary(self) -> Mapping[str, JsonValue]:
+        """What a person wants to know about the network."""
+        return network_summary(self, widths=self.widths, strides=self.strides)
+
+    def make_decoder(self) -> FrameDecoder:
+        """The network with fresh weights."""
+        from .hnerv_network import Decoder  # torch
+
+        return Decoder(self)
 
 
 def make_structure(
@@ -186,11 +198,13 @@ def choose_strides(height: int, width: int) -> tuple[int, ...]:
     return min(_STRIDES, key=cost)
 
 
-def structure_summary(structure: Structure) -> Mapping[str, JsonValue]:
-    """What a person wants to know about the network."""
+def network_summary(
+    structure: NetworkStructure, *, widths: Sequence[int], strides: Sequence[int]
+) -> Mapping[str, JsonValue]:
+    """Widths, strides, size and work of a network."""
     return {
-        "network": " ".join(str(width) for width in structure.widths),
-        "strides": " ".join(str(stride) for stride in structure.strides),
+        "network": " ".join(str(width) for width in widths),
+        "strides": " ".join(str(stride) for stride in strides),
         "decoder_parameters": structure.decoder_parameters,
         "kilo_macs_per_pixel": structure.macs_per_frame // math.prod(structure.picture) // 1000,
     }

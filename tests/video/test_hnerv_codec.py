@@ -379,11 +379,12 @@ def symbol_digests(path: Path) -> dict[str, str]:
     """SHA-256 of the decoded symbols of every chunk with a network's numbers."""
     import hashlib
 
-    from codeckit.codecs.video.hnerv_file import ClipHeader, read_content
+    from codeckit.codecs.video.hnerv_structure import Structure
+    from codeckit.codecs.video.network_file import NetworkHeader, read_content
     from codeckit.formats.reader import ContainerReader
 
     with ContainerReader(path) as reader:
-        content = read_content(ClipHeader.of(reader.header), reader.chunks())
+        content = read_content(NetworkHeader.of(reader.header, Structure.from_json), reader.chunks())
     weights = b"".join(tensor.symbols.tobytes() for tensor in content.parameters)
     embeddings = content.embeddings.symbols.tobytes()
     return {"WGTS": hashlib.sha256(weights).hexdigest(), "EMBD": hashlib.sha256(embeddings).hexdigest()}

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeckit.codecs.video.hnerv_network import Decoder, HNeRV, parameter_shapes
+from codeckit.codecs.video.frame_decoder import parameter_shapes
+from codeckit.codecs.video.hnerv_network import Decoder, hnerv
 from codeckit.codecs.video.hnerv_structure import Structure, choose_strides, make_structure, padded_size
 from codeckit.formats.errors import CorruptFile, InvalidParameter
 
@@ -26,14 +27,14 @@ def test_the_widths_for_1_5_million_parameters_are_the_published_ones() -> None:
 @pytest.mark.parametrize("model_size", [0.35, 0.75, 1.5, 3.0])
 def test_decoder_and_embeddings_together_have_about_the_size_asked_for(model_size: float) -> None:
     structure = make_structure(**PAPER, model_size=model_size)
-    total = structure.decoder_parameters + 132 * structure.values_per_frame
+    total = structure.decoder_parameters + 132 * math.prod(structure.embedding_shape)
     assert abs(total / 1e6 - model_size) < 0.07 * model_size  # widths are whole numbers
 
 
 def test_the_network_has_the_parameters_and_the_layers_of_its_structure() -> None:
     structure = make_structure(**PAPER, model_size=1.5)
     with torch.device("meta"):
-        model = HNeRV(structure)
+        model = hnerv(structure)
     decoder = model.decoder
     assert sum(value.numel() for value in decoder.parameters()) == structure.decoder_parameters
     assert [stage.out_channels for stage in decoder.stages] == [57 * 25, 48 * 16, 40 * 16, 33 * 4, 28 * 4]
@@ -46,7 +47,7 @@ def test_the_network_has_the_parameters_and_the_layers_of_its_structure() -> Non
 
 def test_pictures_go_in_and_come_out_in_the_same_size() -> None:
     structure = make_structure(width=80, height=40, frames=4, strides=(5, 2, 2), model_size=0.02)
-    model = HNeRV(structure, encoder_width=8)
+    model = hnerv(structure, encoder_width=8)
     pictures = torch.rand(2, 3, 40, 80)
     embeddings = model.encoder(pictures)
     assert embeddings.shape == (2, 16, 2, 4)

@@ -1,16 +1,17 @@
-"""What an HNeRV file holds: its header, and its chunks WGTS, EMBD, TIME and audi."""
+"""What the file of a fitted network holds: its header, and its chunks WGTS, EMBD, TIME and audi."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from ...formats.errors import CorruptFile
 from .clip_header import AUDIO, TIMES, VideoHeader, clip_fields
-from .hnerv_structure import Structure
+from .network_structure import NetworkStructure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ...formats.canonical_json import JsonObject, JsonValue
     from ...formats.chunk import Chunk
@@ -19,25 +20,27 @@ if TYPE_CHECKING:
     from ...formats.media_audio import AudioTrack
     from .quantiser import QuantisedTensor
 
-__all__ = ["AUDIO", "EMBEDDINGS", "TIMES", "WEIGHTS", "ClipHeader", "Content", "read_content"]
+__all__ = ["AUDIO", "EMBEDDINGS", "TIMES", "WEIGHTS", "Content", "NetworkHeader", "read_content"]
+
+S = TypeVar("S", bound=NetworkStructure)
 
 WEIGHTS, EMBEDDINGS = "WGTS", "EMBD"
 _BYTES_PER_VALUE = 16  # symbols as int64 and float32 while a chunk is unpacked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClipHeader(VideoHeader):
-    """The header parameters of an HNeRV file."""
+class NetworkHeader(VideoHeader, Generic[S]):
+    """The header parameters of a file that is a network of structure ``S``."""
 
-    structure: Structure
+    structure: S
     weight_bits: int = 8
     embedding_bits: int = 6
 
     @property
-    def embedding_shape(self) -> tuple[int, int, int, int]:
-        """[frames, channels, rows, columns]."""
-        structure = self.structure
-        return self.frames, structure.embedding, structure.rows, structure.columns
+    def embeddings_shape(self) -> tuple[int, int, int, int] | None:
+        """[frames, channels, rows, columns], None where no embeddings are stored."""
+        shape = self.structure.embedding_shape
+        return None if shape is None else (self.frames, *shape)
 
     def as_json(self) -> JsonObject:
         """For :class:`Header`."""
@@ -45,14 +48,14 @@ class ClipHeader(VideoHeader):
         return {**self.clip_json(), "bits": bits, "network": self.structure.as_json()}
 
     @classmethod
-    def of(cls, header: Header) -> ClipHeader:
+    def of(cls, header: Header, parse_structure: Callable[[JsonValue], S]) -> Self:
         """Parse a file's header; raises :class:`CorruptFile`."""
         value = header.parameters
         fields = clip_fields(value, frozenset({"bits", "network"}))
         bits = value["bits"]
         if bits != [8, 6]:
             raise CorruptFile(f"header: {bits!r} are not the bits per weight and embedding of this version, [8, 6]")
-        clip = cls(**fields, structure=Structure.from_json(value["network"]))
+        clip = cls(**fields, structure=parse_structure(value["network"]))
         total_height, total_width = clip.structure.picture
         if clip.properties.height > total_height or clip.properties.width > total_width:
             raise CorruptFile(
@@ -66,7 +69,7 @@ class ClipHeader(VideoHeader):
         self.check_clip(limits)
         limits.check("max_dimension", max(self.structure.picture), "the network's picture")
         limits.check("max_pixels", self.structure.picture[0] * self.structure.picture[1], "the network's picture")
-        values = self.structure.decoder_parameters + self.frames * self.structure.values_per_frame
+        values = self.structure.decoder_parameters + math.prod(self.embeddings_shape or (0,))
         limits.check("max_memory_bytes", values * _BYTES_PER_VALUE, "the network with its embeddings")
 
 
@@ -75,16 +78,16 @@ class Content:
     """The chunks of a file, unpacked into integers."""
 
     parameters: list[QuantisedTensor]
-    embeddings: QuantisedTensor
+    embeddings: QuantisedTensor | None
     timestamps: tuple[int, ...]
     audio: list[AudioTrack]
 
 
-def read_content(clip: ClipHeader, chunks: Iterable[Chunk]) -> Content:
+def read_content(clip: NetworkHeader[S], chunks: Iterable[Chunk]) -> Content:
     """Unpack every chunk of a file; raises :class:`CorruptFile` when one is missing, doubled or malformed."""
     from ...formats.media_audio import AudioTrack
     from .bitstream import unpack_tensors
-    from .hnerv_network import parameter_shapes
+    from .frame_decoder import parameter_shapes
 
     payloads: dict[str, bytes] = {}
     audio = []
@@ -95,14 +98,16 @@ def read_content(clip: ClipHeader, chunks: Iterable[Chunk]) -> Content:
             if chunk.type in payloads:
                 raise CorruptFile(f"chunk {chunk.sequence} at byte {chunk.offset}: a second {chunk.type}")
             payloads[chunk.type] = chunk.payload
-    wanted = {WEIGHTS, EMBEDDINGS} | ({TIMES} if clip.timing.step == 0 else set())
+    shape = clip.embeddings_shape
+    wanted = {WEIGHTS} | (set() if shape is None else {EMBEDDINGS}) | ({TIMES} if clip.timing.step == 0 else set())
     if payloads.keys() != wanted:
         found = ", ".join(sorted(payloads)) or "none"
         raise CorruptFile(f"the file should hold the chunks {', '.join(sorted(wanted))} and has {found}")
     shapes = list(parameter_shapes(clip.structure).values())
     parameters = unpack_tensors(payloads[WEIGHTS], shapes, bits=clip.weight_bits, what=f"{WEIGHTS} chunk")
-    (embeddings,) = unpack_tensors(
-        payloads[EMBEDDINGS], [clip.embedding_shape], bits=clip.embedding_bits, what=f"{EMBEDDINGS} chunk"
-    )
+    embeddings = None
+    if shape is not None:
+        what = f"{EMBEDDINGS} chunk"
+        (embeddings,) = unpack_tensors(payloads[EMBEDDINGS], [shape], bits=clip.embedding_bits, what=what)
     timestamps = clip.timestamps(payloads.get(TIMES))
     return Content(parameters=parameters, embeddings=embeddings, timestamps=timestamps, audio=audio)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .hnerv_file import EMBEDDINGS, TIMES, WEIGHTS, ClipHeader
 from .hnerv_parameters import PRESETS, HNeRVParameters
-from .hnerv_structure import structure_summary
+from .hnerv_structure import Structure
+from .network_file import EMBEDDINGS, TIMES, WEIGHTS, NetworkHeader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,29 +42,35 @@ class HNeRVCodec:
         self, source: VideoSource, sink: ContainerWriter, params: HNeRVParameters, *, context: RunContext
     ) -> Mapping[str, Figure]:
         """Fit a network to the clip and write it; ``psnr_db`` is the mean over frames, of the data written."""
-        from .hnerv_encoding import encode
+        from .hnerv_encoding import HNeRVFit
+        from .network_encoding import encode
 
-        return encode(source, sink, params, codec=self.id, bitstream=self.bitstream_version, context=context)
+        network = HNeRVFit(params)
+        return encode(source, sink, params, network, codec=self.id, bitstream=self.bitstream_version, context=context)
 
     def rate_figures(self, header: Header, output_bytes: int) -> Mapping[str, Figure]:
         """``bpp``, bits per pixel of one frame, and ``kbit_s``, both from all bytes of the file."""
-        return ClipHeader.of(header).rate_figures(output_bytes)
+        return _header(header).rate_figures(output_bytes)
 
     def decode(
         self, source: ContainerReader, sink: VideoSink, *, context: RunContext, selection: Selection | None = None
     ) -> Mapping[str, Figure]:
         """Write the frames, or the selected ones."""
-        from .hnerv_decoding import decode
+        from .network_decoding import decode
 
-        return decode(source, sink, context=context, selection=selection)
+        return decode(_header(source.header), source, sink, context=context, selection=selection)
 
     def open(self, source: ContainerReader, *, context: RunContext) -> VideoReader:
         """Random access: ``frames``, ``timestamps``, ``fps``, ``duration``, ``width``, ``height``."""
-        from .hnerv_decoding import open_reader
+        from .network_decoding import open_reader
 
-        return open_reader(source, context)
+        return open_reader(_header(source.header), source, context)
 
     def describe(self, header: Header) -> Mapping[str, JsonValue]:
         """Size, length and network of a file, from its header."""
-        clip = ClipHeader.of(header)
-        return {**clip.describe(), **structure_summary(clip.structure)}
+        clip = _header(header)
+        return {**clip.describe(), **clip.structure.summary()}
+
+
+def _header(header: Header) -> NetworkHeader[Structure]:
+    return NetworkHeader.of(header, Structure.from_json)

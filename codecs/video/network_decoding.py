@@ -1,11 +1,11 @@
-"""Decoding an HNeRV file into a video sink."""
+"""Decoding the file of a fitted network into a video sink, or opening it for random access."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ...formats.errors import InvalidParameter
-from .hnerv_file import ClipHeader, Content, read_content
+from .network_file import EMBEDDINGS, TIMES, WEIGHTS, read_content
 from .playback import write_frames
 from .reader import VideoReader
 from .reconstruction import Reconstruction
@@ -17,20 +17,29 @@ if TYPE_CHECKING:
     from ...formats.reader import ContainerReader
     from ..protocol import Figure, Selection
     from ..run_context import RunContext
+    from .network_file import Content, NetworkHeader
+    from .network_structure import NetworkStructure
 
 __all__ = ["decode", "open_reader"]
 
+S = TypeVar("S", bound="NetworkStructure")
+
 _MAX_BATCH = 1024
+_TYPES = {WEIGHTS, EMBEDDINGS, TIMES}
 
 
 def decode(
-    source: ContainerReader, sink: VideoSink, *, context: RunContext, selection: Selection | None
+    clip: NetworkHeader[S],
+    source: ContainerReader,
+    sink: VideoSink,
+    *,
+    context: RunContext,
+    selection: Selection | None,
 ) -> Mapping[str, Figure]:
     """Write the selected frames, all by default; the network runs for these only."""
-    clip = ClipHeader.of(source.header)
     clip.check(source.limits)
     if source.seekable and not source.recover:
-        source.require_types({"WGTS", "EMBD", "TIME"})
+        source.require_types(_TYPES)
     first, last = (0, clip.frames) if selection is None else selection.range_of("frames", clip.frames)
     content = read_content(clip, source.chunks())
     decoder = _reconstruction(clip, content, context, None if selection is None else _batch(selection))
@@ -52,13 +61,12 @@ def decode(
     }
 
 
-def open_reader(source: ContainerReader, context: RunContext) -> VideoReader:
+def open_reader(clip: NetworkHeader[S], source: ContainerReader, context: RunContext) -> VideoReader:
     """Random access to the frames of a file."""
-    clip = ClipHeader.of(source.header)
     clip.check(source.limits)
 
     def playback() -> Reconstruction:
-        source.require_types({"WGTS", "EMBD", "TIME"})
+        source.require_types(_TYPES)
         entries = source.index()
         content = read_content(clip, (source.read_chunk(entry) for entry in entries if entry.type != "audi"))
         return _reconstruction(clip, content, context)
@@ -67,7 +75,7 @@ def open_reader(source: ContainerReader, context: RunContext) -> VideoReader:
 
 
 def _reconstruction(
-    clip: ClipHeader, content: Content, context: RunContext, batch: int | None = None
+    clip: NetworkHeader[S], content: Content, context: RunContext, batch: int | None = None
 ) -> Reconstruction:
     return Reconstruction(
         clip.structure,

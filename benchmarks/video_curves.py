@@ -1,0 +1,89 @@
+"""Curves of rate against quality from the points of ``codec bench video``: BD-rates, and a plot."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .bd_rate import bd_rate
+from .tables import RESULTS
+from .video_presets import ANCHORS
+
+__all__ = ["bd_rows", "main"]
+
+Row = dict[str, Any]
+_METRICS = ("psnr_db", "ms_ssim")
+_COPIED = ("benchmark", "commit", "size", "device", "curve")
+
+
+def bd_rows(points: Iterable[Row]) -> list[Row]:
+    """The BD-rate of every curve of a clip against each anchor, by PSNR and by MS-SSIM.
+
+    Block codecs are not fitted: they belong to fits of equal steps and of equal time alike.
+    """
+    rows = []
+    for (clip, fits), curves in _by_clip(points).items():
+        for anchor in ANCHORS:
+            for name, line in curves.items():
+                if anchor == name or anchor not in curves:
+                    continue
+                head = {"row": "bd", "clip": clip, "fits": fits, "anchor": anchor}
+                rows += [{**head, **_bd_row(curves[anchor], line, metric)} for metric in _METRICS]
+    return rows
+
+
+def _bd_row(anchor_line: Sequence[Row], line: Sequence[Row], metric: str) -> Row:
+    scores = [[row[metric] for row in points] for points in (anchor_line, line)]
+    row = {**{name: line[0][name] for name in _COPIED}, "metric": metric}
+    if None in scores[0] + scores[1]:
+        return {**row, "bd_rate_percent": None, "overlap": None, "warnings": f"not every point has {metric}"}
+    rates = [[point["bpp"] for point in points] for points in (anchor_line, line)]
+    found = bd_rate(rates[0], scores[0], rates[1], scores[1])
+    return {
+        **row,
+        "bd_rate_percent": None if math.isnan(found.value) else round(found.value, 2),
+        "overlap": round(found.overlap, 3),
+        "warnings": "; ".join([found.reason] if found.reason else found.warnings),
+    }
+
+
+def _by_clip(points: Iterable[Row]) -> dict[tuple[str, str], dict[str, list[Row]]]:
+    """Points by clip and kind of fits, then by curve, with rising rate."""
+    points = list(points)
+    found: dict[tuple[str, str], dict[str, list[Row]]] = {}
+    for clip, fits in dict.fromkeys((row["clip"], row["fits"]) for row in points if row["epochs"] is not None):
+        curves: dict[str, list[Row]] = {}
+        for row in sorted(points, key=lambda row: float(row["bpp"])):
+            if row["clip"] == clip and (row["epochs"] is None or row["fits"] == fits):
+                curves.setdefault(row["curve"], []).append(row)
+        found[clip, fits] = curves
+    return found
+
+
+def main(output: Path, rows: Path = RESULTS / "video.jsonl") -> None:
+    """Draw the points of the fits of equal steps, one panel a clip."""
+    from matplotlib.figure import Figure
+
+    lines = (json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines())
+    latest = {(row["clip"], row["fits"], row["curve"], row["point"]): row for row in lines if row["row"] == "point"}
+    panels = {clip: curves for (clip, fits), curves in _by_clip(latest.values()).items() if fits == "equal steps"}
+    figure = Figure(figsize=(5 * len(panels), 4.2), layout="constrained")
+    for axes, (clip, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for name, line in curves.items():
+            style = "-" if line[0]["epochs"] is not None else ":"
+            axes.semilogx([row["bpp"] for row in line], [row["psnr_db"] for row in line], style, marker=".", label=name)
+        first = next(iter(curves.values()))[0]
+        axes.set_title(f"{clip}, {first['size']}, {first['frames']} frames")
+        axes.set_xlabel("bits per pixel, whole file")
+        axes.grid(visible=True, which="both", alpha=0.3)
+    figure.axes[0].set_ylabel("PSNR, dB")
+    figure.axes[0].legend(fontsize="x-small")
+    figure.savefig(output, dpi=110)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
