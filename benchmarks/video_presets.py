@@ -95,7 +95,7 @@ _PRESETS: Mapping[str, VideoPreset] = {
                 fitted=True,
                 preset="quick",
                 settings=_QUICK_NERVPP,
-                points=_each("model_size", 0.03, 0.05, 0.1, 0.2),
+                points=_small_networks(),
             ),
             Curve(
                 label="gridnerv",
@@ -165,7 +165,7 @@ _PRESETS: Mapping[str, VideoPreset] = {
                 fitted=True,
                 preset="quick",
                 settings={**_FIT, "strides": "4,4", "encoder_width": "8"},
-                points=_each("model_size", 0.01, 0.02),
+                points=_each("model_size", 0.02),
             ),
             Curve(
                 label="nerv++ tapered",
@@ -175,7 +175,7 @@ _PRESETS: Mapping[str, VideoPreset] = {
                 settings={**_QUICK_NERVPP, "strides": "4,4", "encoder_width": "8"},
                 points=_each("model_size", 0.03),
             ),
-            Curve(label="x265 medium", codec="x265", fitted=False, points=_each("crf", 20, 30, 40)),
+            Curve(label="x265 medium", codec="x265", fitted=False, points=_each("crf", 30)),
         ),
     ),
 }

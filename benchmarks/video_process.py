@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["main", "measure_in_process", "ms_ssim_window"]
+__all__ = ["affordable_epochs", "main", "measure_in_process", "ms_ssim_window"]
 
 _DECODES = 3
-_PROBES = (2, 6)  # passes over the clip from whose difference the cost of one follows
+_PROBES = (1, 2, 6)  # passes over the clip; the cost of one follows from the difference of the last two
 _MS_SSIM_SCALES = 5
 _LARGEST_WINDOW = 11
 
@@ -63,7 +63,7 @@ def _encode(job: Job) -> dict[str, Any]:
     settings = dict(job["settings"])
     content = None if job["fitted"] else load_item(_item(job))  # peers get pictures, fitted codecs read the clip
     if job.get("cpu_seconds"):
-        settings["epochs"] = str(_affordable_epochs(job, settings, job["cpu_seconds"]))
+        settings["epochs"] = str(affordable_epochs(job, settings, job["cpu_seconds"]))
     wall, cpu = time.perf_counter(), time.process_time()
     figures: Mapping[str, Any] = {}
     if job["fitted"]:
@@ -82,16 +82,18 @@ def _encode(job: Job) -> dict[str, Any]:
     }
 
 
-def _affordable_epochs(job: Job, settings: Mapping[str, str], budget: float) -> int:
+def affordable_epochs(job: Job, settings: Mapping[str, str], budget: float) -> int:
     """How many epochs take ``budget`` seconds of processor time, from two short fits."""
     spent = []
+    probe = Path(job["target"]).with_suffix(".probe")
     for epochs in _PROBES:
         cpu = time.process_time()
-        _fit(job, {**settings, "epochs": str(epochs)}, Path(job["target"]).with_suffix(".probe"))
+        _fit(job, {**settings, "epochs": str(epochs)}, probe)
         spent.append(time.process_time() - cpu)
-    Path(job["target"]).with_suffix(".probe").unlink()
-    each = max((spent[1] - spent[0]) / (_PROBES[1] - _PROBES[0]), 1e-6)
-    fixed = max(spent[0] - _PROBES[0] * each, 0.0)
+    probe.unlink()
+    _, few, more = spent  # the first fit also loads the libraries
+    each = max((more - few) / (_PROBES[2] - _PROBES[1]), 1e-6)
+    fixed = max(few - _PROBES[1] * each, 0.0)
     return max(1, round((budget - fixed) / each))
 
 

@@ -1,4 +1,4 @@
-"""What NeRV++ fits: either of its variants, by L1 and SSIM."""
+"""What NeRV++ fits: either of its variants."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class NeRVPlusPlusFit:
             width=width,
             frames=frames,
             strides=strides,
-            kernels=[3 if paper or number else 1 for number in range(len(strides))],
+            kernels=[3 if paper else 1] * len(strides),
             embedding=0 if paper else params.embedding,
             hidden=_PAPER_HIDDEN if paper else 0,
             expansion=params.expansion,
@@ -81,10 +81,10 @@ class NeRVPlusPlusFit:
             "network": structure.as_json(),
             "encoder_width": params.encoder_width,
             "lr": params.lr,
-            "loss": params.loss,
+            "loss": params.chosen_loss,
         }
         pictures, picture = clip.pictures, structure.picture
-        distortion = _LOSSES[params.loss]
+        distortion = _LOSSES[params.chosen_loss]
 
         def by_time(device: torch.device) -> _TimeObjective:
             decoder = use_channels_last(structure.make_decoder().to(device))

@@ -39,8 +39,11 @@ class NeRVPlusPlusParameters(FitParameters):
     encoder_width: int = field(
         default=32, metadata=setting_help("tapered: channels of the encoder, which is not stored")
     )
-    loss: Literal["l1-ssim", "mse"] = field(
-        default="l1-ssim", metadata=setting_help("0.7 L1 + 0.3 (1 - SSIM) as published, or the mean squared error")
+    loss: Literal["l1-ssim", "mse"] | None = field(
+        default=None,
+        metadata=setting_help(
+            "0.7 L1 + 0.3 (1 - SSIM), or the mean squared error; none: as published for paper, mse for tapered"
+        ),
     )
     warm_up: float = field(default=0.2, metadata=setting_help("share of the fit in which the learning rate rises"))
 
@@ -52,6 +55,11 @@ class NeRVPlusPlusParameters(FitParameters):
             raise InvalidParameter(f"expansion={self.expansion} is not in 1..16")
         if self.strides != "auto":
             stride_list(self.strides)
+
+    @property
+    def chosen_loss(self) -> str:
+        """The loss that is set, or that of the variant."""
+        return self.loss or ("l1-ssim" if self.variant == "paper" else "mse")
 
 
 def _paper(model_size: float) -> dict[str, Any]:
@@ -69,5 +77,5 @@ def _paper(model_size: float) -> dict[str, Any]:
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {"max_pixels": 320 * 160, "epochs": 100, "lr": 2e-3, "precision": "auto"},
     "paper-xs": _paper(1.85),
-    "paper-s": _paper(3.4),
+    "paper-s": _paper(3.3),
 }
