@@ -53,8 +53,9 @@ def main(what: str) -> None:
 
 def ms_ssim_window(height: int, width: int) -> int:
     """The largest odd window, at most the usual 11, with which pictures of this size have five scales."""
-    fits = (min(height, width) - 1) // 2 ** (_MS_SSIM_SCALES - 1) + 1
-    return min(_LARGEST_WINDOW, fits - (fits + 1) % 2)
+    fits = (min(height, width) - 1) // (1 << (_MS_SSIM_SCALES - 1)) + 1
+    odd = fits - (fits + 1) % 2
+    return min(_LARGEST_WINDOW, odd)
 
 
 def _encode(job: Job) -> dict[str, Any]:
@@ -135,7 +136,8 @@ def _decode(job: Job) -> dict[str, Any]:
 def _decoded(job: Job) -> NDArray[np.uint8]:
     path = Path(job["target"])
     if job["fitted"]:
-        return codeckit.decode(path, context=_context(job))
+        pictures: NDArray[np.uint8] = codeckit.decode(path, context=_context(job))
+        return pictures
     peer = find_peer(job["codec"])
     frames: NDArray[np.uint8] = peer.decode(path, peer_parameters(peer, job["preset"], job["settings"]), {}).frames
     return frames

@@ -69,7 +69,8 @@ def unpack_bounds(payload: bytes, shapes: Sequence[tuple[int, ...]], *, what: st
 
 def joined_symbols(tensors: Sequence[QuantisedTensor]) -> NDArray[np.int64]:
     """The symbols of all tensors, one after another in C order."""
-    return np.concatenate([tensor.symbols.ravel() for tensor in tensors]).astype(np.int64)
+    symbols: NDArray[np.int64] = np.concatenate([tensor.symbols.ravel() for tensor in tensors]).astype(np.int64)
+    return symbols
 
 
 def joined_tensors(

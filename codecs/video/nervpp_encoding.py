@@ -21,7 +21,7 @@ from .similarity import absolute_and_structural
 from .torch_runtime import use_channels_last
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -36,7 +36,10 @@ __all__ = ["NeRVPlusPlusFit"]
 _PAPER_LEAST_WIDTH = 80
 _PAPER_HIDDEN = 512
 _PAPER_REDUCTION = 2
-_LOSSES = {"l1-ssim": absolute_and_structural, "mse": F.mse_loss}
+_LOSSES: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "l1-ssim": absolute_and_structural,
+    "mse": F.mse_loss,
+}
 
 
 @dataclass(frozen=True, slots=True)

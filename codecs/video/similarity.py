@@ -29,7 +29,8 @@ def ssim(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     variances = square_a - mean_a**2 + square_b - mean_b**2
     structure = (2 * (product - mean_a * mean_b) + two) / (variances + two)
     luminance = (2 * mean_a * mean_b + one) / (mean_a**2 + mean_b**2 + one)
-    return (luminance * structure).mean()
+    mean: torch.Tensor = (luminance * structure).mean()
+    return mean
 
 
 def absolute_and_structural(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

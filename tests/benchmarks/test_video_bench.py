@@ -142,8 +142,7 @@ def test_a_budget_of_processor_time_becomes_epochs(data_folder: Path, tmp_path: 
     tiny = {"size": "64x48", "frames": "0:4", "strides": "4,4", "model_size": "0.03", "audio": "drop"}
     job = {"path": str(clip), "target": str(tmp_path / "a.ck"), "codec": "nerv++", "preset": "quick"}
     job |= {"device": "cpu", "threads": 1}
-    few, many = (affordable_epochs(job, tiny, budget) for budget in (2.0, 20.0))
-    assert 2 < few < many
+    assert affordable_epochs(job, tiny, 10.0) > 10
     assert list(tmp_path.iterdir()) == []
 
 
