@@ -206,7 +206,7 @@ def row_norms(values, norms):
     for row in range(values.shape[0]):
         total = 0.0
         for j in range(values.shape[1]):
-            total += float(values[row, j]) * float(values[row, j])
+            total += np.float64(values[row, j]) * np.float64(values[row, j])
         norms[row] = math.sqrt(total)
 
 

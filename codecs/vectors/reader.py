@@ -9,6 +9,7 @@ import numpy as np
 from ...formats.errors import InvalidParameter
 from .decoding import BlockIndex
 from .ordered_threads import thread_count
+from .search import Metric, Neighbours, search_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,3 +104,23 @@ class VectorsView:
     def shape(self) -> tuple[int, int]:
         """N and D."""
         return self.vectors.shape
+
+    def search(self, queries: Any, *, k: int = 10, metric: Metric = "dot") -> Neighbours:
+        """The ``min(k, N)`` nearest vectors of each of ``queries`` [Q, D]: scores float64 and rows int64, [Q, k].
+
+        The same result as decoding everything and searching by brute force, whatever the number of threads, and on
+        CPU and CUDA (the device of the reader), in the memory of a few blocks. ``metric`` is ``dot`` or ``cosine``,
+        where the largest come first, or ``l2``, whose scores are squared distances, the smallest first.
+
+        Raises :class:`InvalidParameter`, :class:`CorruptFile`, :class:`DeviceUnavailable`.
+        """
+        return search_blocks(
+            self.vectors.blocks(),
+            queries,
+            dimensions=self.shape[1],
+            total=self.shape[0],
+            k=k,
+            metric=metric,
+            threads=thread_count(self._context.threads),
+            device="cpu" if self._context.device == "auto" else self._context.torch_device(),
+        )

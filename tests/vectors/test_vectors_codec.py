@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import codeckit
-from codeckit import CodecError, CorruptFile, UnsupportedInput
+from codeckit import CodecError, UnsupportedInput
 
 from . import synthetic
 
@@ -165,7 +165,7 @@ def test_truncated_inputs_are_refused(tmp_path: Path) -> None:
     whole = (tmp_path / "in.npy").read_bytes()
     for size in (0, 5, 60, 127, 128, 5000, len(whole) - 1):
         (tmp_path / "cut.npy").write_bytes(whole[:size])
-        with pytest.raises((CorruptFile, CodecError)):
+        with pytest.raises(CodecError):
             codeckit.encode(tmp_path / "cut.npy", codec=CODEC)
 
 
