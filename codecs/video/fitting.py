@@ -12,6 +12,7 @@ import torch
 
 from ...formats.errors import Cancelled, InvalidParameter
 from .checkpoint import Checkpoint, fingerprint, load_checkpoint, save_checkpoint
+from .frame_gradients import set_gradients
 from .frame_workers import FrameWorkers
 from .objective import Objective
 from .torch_runtime import choose_precision
@@ -189,26 +190,13 @@ class _Run(Generic[Goal]):
         return figures
 
     def _backward(self, indices: torch.Tensor) -> torch.Tensor:
-        """Set the gradients of all parameters; return loss and figures. On a CPU frame by frame, summed in order."""
-        if self._device == "cuda":
-            loss, figures = self._loss(indices)
-            loss.backward()
-            return torch.stack([loss.detach(), *figures])
-        rows = []
-        for row, gradients in self._workers.map(self._gradients, indices.split(1)):
-            rows.append(row)
-            for parameter, gradient in zip(self._parameters, gradients, strict=True):
-                # the fused optimiser walks through memory: a gradient has to lie there as its parameter does
-                share = _like(gradient, parameter).div_(len(indices))
-                parameter.grad = share if parameter.grad is None else parameter.grad.add_(share)
-        return torch.stack(rows).mean(0)
-
-    def _gradients(self, indices: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        loss, figures = self._loss(indices)
-        return torch.stack([loss.detach(), *figures]), torch.autograd.grad(loss, self._parameters)
-
-    def _loss(self, indices: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        return self.objective.loss(indices, bfloat16=self._dtype == torch.bfloat16)
+        """Set the gradients of all parameters; return loss and figures."""
+        bfloat16 = self._dtype == torch.bfloat16
+        if self._device != "cuda":
+            return set_gradients(self.objective, indices, self._parameters, self._workers, bfloat16=bfloat16)
+        loss, figures = self.objective.loss(indices, self.objective.stage(indices), bfloat16=bfloat16)
+        loss.backward()
+        return torch.stack([loss.detach(), *figures])
 
     def _order(self, epoch: int) -> torch.Tensor:
         # drawn from seed and epoch alone, so that a resumed fit goes on with the same frames

@@ -6,7 +6,6 @@ numbers that only scale what was decoded.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -20,21 +19,19 @@ from ...entropy.stream_decoding import AnsDecoder
 from ...entropy.stream_encoding import AnsEncoder
 from ...entropy.table_format import read_table
 from ...formats.errors import CorruptFile, InvalidParameter
-from .grid_network import GridNetwork, scale_rows
-from .latent_grids import CLASSES, LatentGrids, latent_classes
-from .rate_model import laplace_bits
+from .grid_weights import tensor_specs
+from .latent_grids import CLASSES, latent_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from .grid_structure import GridStructure
+    from .grid_weights import GridWeights
+    from .latent_grids import LatentGrids
 
-__all__ = ["ScaledIntegers", "pack_latents", "pack_network", "tensor_shapes", "unpack_latents", "unpack_network"]
+__all__ = ["ScaledIntegers", "pack_latents", "pack_network", "unpack_latents", "unpack_network"]
 
 _LARGEST = 1 << 15
-_HISTOGRAM = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,70 +47,46 @@ class ScaledIntegers:
         return result
 
 
-@cache
-def tensor_shapes(structure: GridStructure) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the network's tensors in file order, without allocating them."""
-    with torch.device("meta"):
-        network = GridNetwork(structure)
-    shapes = {name: tuple(tensor.value.shape) for name, tensor in network.tensors().items()}
-    if sum(math.prod(shape) for shape in shapes.values()) != structure.decoder_parameters:
-        raise RuntimeError("the structure and the network count parameters differently")
-    return shapes
-
-
-def pack_network(network: GridNetwork) -> bytes:
+def pack_network(weights: GridWeights) -> bytes:
     """Steps (float16), the scale indices under a table of their own, and all weights, row by row."""
-    tensors = network.tensors().values()
-    steps = np.array([float(tensor.step().detach()) for tensor in tensors], "<f2")
-    rows = []
-    for tensor, step in zip(tensors, steps, strict=True):
-        levels = _levels(tensor.value.detach().cpu().numpy() / np.float32(step))
-        rows += list(levels.reshape(scale_rows(levels.shape), -1))
-    indices = np.array([_best_scale(row[None])[0] for row in rows], np.int64)
-    table = FrequencyTable.from_counts(np.bincount(indices, minlength=SCALE_COUNT))
+    coded = weights.coded()
+    levels, scales = _levels(coded.levels), coded.scales.cpu().numpy()
+    steps = coded.steps.cpu().numpy().astype("<f2")
+    table = FrequencyTable.from_counts(np.bincount(scales, minlength=SCALE_COUNT))
     encoder = AnsEncoder()
-    encoder.encode(indices, table)
-    encoder.encode_indexed(np.concatenate(rows), scale_tables("laplace"), np.repeat(indices, [len(r) for r in rows]))
+    encoder.encode(scales, table)
+    encoder.encode_indexed(levels, scale_tables("laplace"), np.repeat(scales, _row_lengths(weights.structure)))
     return steps.tobytes() + table.to_bytes() + encoder.finish()
 
 
-def unpack_network(payload: bytes, structure: GridStructure) -> list[ScaledIntegers]:
-    """The tensors of :func:`tensor_shapes`; raises :class:`CorruptFile` when the payload is anything else."""
-    shapes = list(tensor_shapes(structure).values())
-    steps, position = _read_scales(payload, 0, len(shapes), "NETW chunk")
+def unpack_network(payload: bytes, structure: GridStructure) -> ScaledIntegers:
+    """The vector of all weights; raises :class:`CorruptFile` when the payload is anything else."""
+    specs = tensor_specs(structure)
+    steps, position = _read_scales(payload, 0, len(specs), "NETW chunk")
     table, position = read_table(payload, position)
     _check_indices(table, "NETW chunk")
-    rows = [(scale_rows(shape), math.prod(shape)) for shape in shapes]
+    lengths = _row_lengths(structure)
     decoder = AnsDecoder(memoryview(payload)[position:])
-    indices = decoder.decode(table, sum(count for count, _ in rows))
-    lengths = np.concatenate([np.full(count, size // count) for count, size in rows])
-    levels = _checked(decoder.decode_indexed(scale_tables("laplace"), np.repeat(indices, lengths)), "NETW chunk")
+    scales = np.repeat(decoder.decode(table, len(lengths)), lengths)
+    levels = _checked(decoder.decode_indexed(scale_tables("laplace"), scales), "NETW chunk")
     decoder.finish()
-    pieces = np.split(levels, np.cumsum([size for _, size in rows])[:-1])
-    return [
-        ScaledIntegers(levels=piece.reshape(shape), scale=step)
-        for piece, shape, step in zip(pieces, shapes, steps, strict=True)
-    ]
+    return ScaledIntegers(levels=levels, scale=np.repeat(steps, [spec.size for spec in specs]))
 
 
 def pack_latents(latents: LatentGrids) -> bytes:
     """Gains (float16), scale indices, and grid after grid, key after key, the latents."""
-    tables = scale_tables("laplace")
+    latents.refit_scales()
     gains = [gain.detach().exp().cpu().numpy().ravel().astype("<f2") for gain in latents.log_gains]
-    encoder = AnsEncoder()
-    head, coded = [], []
-    for values in latents.values:
-        levels = _levels(values.detach().cpu().numpy())
-        classes = [_classes(levels, key) for key in range(len(levels))]
-        indices = _class_scales(levels, classes)
-        head.append(indices.ravel())
-        coded.append((levels, classes, indices))
-    flat = np.concatenate(head)
+    scales = [latents.scales(number).cpu().numpy() for number in range(len(latents.values))]
+    flat = np.concatenate([some.ravel() for some in scales])
     table = FrequencyTable.from_counts(np.bincount(flat, minlength=SCALE_COUNT))
+    encoder = AnsEncoder()
     encoder.encode(flat, table)
-    for levels, classes, indices in coded:
-        for key, class_map in enumerate(classes):
-            encoder.encode_indexed(levels[key], tables, _table_indices(indices, class_map))
+    for values, indices in zip(latents.values, scales, strict=True):
+        levels = _levels(values)
+        for key in range(len(levels)):
+            chosen = _table_indices(indices, _classes(levels, key))
+            encoder.encode_indexed(levels[key], scale_tables("laplace"), chosen)
     return b"".join(gain.tobytes() for gain in gains) + table.to_bytes() + encoder.finish()
 
 
@@ -154,41 +127,14 @@ def _table_indices(indices: NDArray[np.int64], classes: NDArray[np.int64]) -> ND
     return chosen
 
 
-def _class_scales(levels: NDArray[np.int16], classes: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """[classes, channels]: the cheapest scale index for every class of every channel."""
-    channels = levels.shape[1]
-    count = 1 if len(levels) == 1 else CLASSES
-    histograms = np.zeros((count, channels, _HISTOGRAM), np.int64)
-    for values, class_map in zip(levels, classes, strict=True):
-        magnitudes = np.minimum(np.abs(values.astype(np.int64)), _HISTOGRAM - 1)
-        cells = (class_map * channels + np.arange(channels)[:, None, None]) * _HISTOGRAM + magnitudes
-        histograms += np.bincount(cells.ravel(), minlength=histograms.size).reshape(histograms.shape)
-    return _cheapest(histograms.reshape(-1, _HISTOGRAM)).reshape(count, channels)
-
-
-def _best_scale(rows: NDArray[np.int16]) -> NDArray[np.int64]:
-    magnitudes = np.minimum(np.abs(rows.astype(np.int64)), _HISTOGRAM - 1)
-    return _cheapest(np.stack([np.bincount(row, minlength=_HISTOGRAM) for row in magnitudes]))
-
-
-def _cheapest(histograms: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Per row of magnitude counts the scale index with the fewest bits: the encoder's choice, so floats do no harm."""
-    costs: NDArray[np.float64] = _magnitude_bits() @ histograms.T.astype(np.float64)
-    best: NDArray[np.int64] = costs.argmin(axis=0)
-    return best
-
-
 @cache
-def _magnitude_bits() -> NDArray[np.float64]:
-    """[scale index, magnitude]: bits of one value."""
-    magnitudes = torch.arange(_HISTOGRAM, dtype=torch.float64)
-    indices = torch.arange(SCALE_COUNT, dtype=torch.float64)[:, None]
-    bits: NDArray[np.float64] = laplace_bits(magnitudes, indices).numpy()
-    return bits
+def _row_lengths(structure: GridStructure) -> NDArray[np.int64]:
+    """Values of every row of weights that has a scale of its own."""
+    return np.concatenate([np.full(spec.rows, spec.size // spec.rows, np.int64) for spec in tensor_specs(structure)])
 
 
-def _levels(values: NDArray[np.float32]) -> NDArray[np.int16]:
-    rounded = np.rint(values)
+def _levels(values: torch.Tensor) -> NDArray[np.int16]:
+    rounded = values.detach().round().cpu().numpy()
     if not np.isfinite(rounded).all() or np.abs(rounded).max(initial=0) >= _LARGEST:
         raise InvalidParameter("the fit gave values that no file can hold; lower lr or latent_lr, or change the seed")
     return rounded.astype(np.int16)

@@ -86,7 +86,13 @@ def _fit(
 
     def fresh(device: torch.device) -> GridObjective:
         return GridObjective(
-            header.structure, pictures, lr=params.lr, latent_lr=params.latent_lr, aim=aim, device=device
+            header.structure,
+            pictures,
+            lr=params.lr,
+            latent_lr=params.latent_lr,
+            aim=aim,
+            seed=params.seed,
+            device=device,
         )
 
     objective = fit(fresh, pictures, settings, _in_folder(context, "fit"), identity=identity)
@@ -120,7 +126,7 @@ def _aim(params: GridParameters, target_bits: float | None, pixels: float) -> Ra
 
 def _packed(objective: GridObjective) -> EncodedSegment:
     return EncodedSegment(
-        network=pack_network(objective.network),
+        network=pack_network(objective.weights),
         latents=pack_latents(objective.latents),
         estimated_bits=objective.estimated_bits(),
     )

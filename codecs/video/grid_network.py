@@ -2,162 +2,80 @@
 
 Coarse to fine: every level adds a projection of its latents to the bilinearly enlarged features of the level before and
 refines the sum with depthwise-separable residual blocks. Most work is done at the finest level, a quarter of the
-picture's resolution by default; one 3x3 convolution and PixelShuffle make the picture.
+picture's resolution by default; one projection there makes the picture, 3 x stride x stride samples a cell.
+
+Tensors have their channels last, [N, rows, columns, C], which makes every 1x1 convolution a product of matrices.
 """
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from .grid_structure import BLOCK_KERNEL, HEAD_KERNEL
-from .rate_model import laplace_bits, nearest_scale, round_through
+from .grid_structure import BLOCK_KERNEL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .grid_structure import GridStructure
 
-__all__ = ["GridNetwork", "Quantised", "frozen_network", "scale_rows"]
-
-_FIRST_LEVELS = 6.0  # quantisation steps in the standard deviation of fresh weights
-_FIRST_BIAS_STEP = 0.02
-_SHORTEST_ROW = 32
-_OCTAVE = math.log(2)
-LARGEST_LOG_STEP = 8 * _OCTAVE
-SMALLEST_LOG_STEP = -13 * _OCTAVE
-SCALE_BITS = 6
-STEP_BITS = 16
+__all__ = ["make_pictures", "reduced_head"]
 
 
-def scale_rows(shape: tuple[int, ...]) -> int:
-    """How many entropy scales a tensor has: one per output channel where a channel has enough values, else one."""
-    return shape[0] if math.prod(shape[1:]) >= _SHORTEST_ROW else 1
+def make_pictures(
+    structure: GridStructure, weights: Mapping[str, torch.Tensor], latents: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """One latent tensor [N, rows, columns, C] a level -> pictures [N, H, W, 3], about 0..1 and not clamped.
+
+    ``weights`` are the tensors of :func:`grid_weights.tensor_specs`; a smaller head makes smaller pictures.
+    """
+    x = _blocks(structure, weights, 0, _linear(weights, "input0", latents[0]))
+    for level in range(1, len(structure.strides)):
+        factor = structure.strides[level - 1] // structure.strides[level]
+        # a 1x1 convolution and bilinear enlargement commute; the small side is cheaper
+        coarse = _enlarged(_linear(weights, f"enlarge{level - 1}", x), factor)
+        x = _blocks(structure, weights, level, coarse + _linear(weights, f"input{level}", latents[level]))
+    return _unfolded(_linear(weights, "head", x)) + 0.5
 
 
-class Quantised(nn.Module):
-    """A tensor that is used rounded to multiples of a learned step; gradients pass through the rounding."""
-
-    def __init__(self, value: torch.Tensor, step: float) -> None:
-        super().__init__()
-        self.value = nn.Parameter(value)
-        self.log_step = nn.Parameter(torch.tensor(math.log(step)))
-        self._frozen: torch.Tensor | None = None
-
-    def freeze(self, values: torch.Tensor) -> None:
-        """From now on use ``values`` as they are."""
-        self._frozen = values
-
-    def forward(self) -> torch.Tensor:
-        """The values that a decoder would use, differentiable."""
-        if self._frozen is not None:
-            return self._frozen
-        step = self.step()
-        return round_through(self.value / step) * step
-
-    def step(self) -> torch.Tensor:
-        """The quantisation step, as the file stores it up to half precision."""
-        return self.log_step.clamp(SMALLEST_LOG_STEP, LARGEST_LOG_STEP).exp()
-
-    def bits(self, *, rounded: bool = False) -> torch.Tensor:
-        """The estimated size with its scales and step; of the values before rounding unless ``rounded``."""
-        levels = self.value / self.step()
-        if rounded:
-            levels = levels.round()
-        rows = levels.reshape(scale_rows(tuple(levels.shape)), -1)
-        index = nearest_scale(rows.abs().mean(dim=1, keepdim=True))
-        return laplace_bits(rows, index).sum() + SCALE_BITS * len(rows) + STEP_BITS
+def reduced_head(structure: GridStructure, weights: Mapping[str, torch.Tensor], factor: int) -> dict[str, torch.Tensor]:
+    """``weights`` with a head that makes block averages of ``factor`` x ``factor`` pixels."""
+    side = structure.strides[-1] // factor
+    changed = dict(weights)
+    for name in ("head.weight", "head.bias"):
+        samples = weights[name].unflatten(0, (side, factor, side, factor, 3))
+        changed[name] = samples.mean(dim=(1, 3)).flatten(0, 2).contiguous()
+    return changed
 
 
-class QuantisedConv(nn.Module):
-    """A convolution with quantised weight and bias. ``gain`` scales the first weights."""
-
-    def __init__(self, before: int, after: int, kernel: int = 1, *, groups: int = 1, gain: float = 1.0) -> None:
-        super().__init__()
-        deviation = gain / math.sqrt(before // groups * kernel**2)
-        weight = torch.randn(after, before // groups, kernel, kernel) * deviation
-        self.weight = Quantised(weight, deviation / _FIRST_LEVELS)
-        self.bias = Quantised(torch.zeros(after), _FIRST_BIAS_STEP)
-        self._groups = groups
-        self._padding = kernel // 2
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.conv2d(x, self.weight(), self.bias(), padding=self._padding, groups=self._groups)
+def _blocks(structure: GridStructure, weights: Mapping[str, torch.Tensor], level: int, x: torch.Tensor) -> torch.Tensor:
+    """The residual blocks of a level: depthwise 3x3, expansion, GELU, projection, added to the input."""
+    for block in range(structure.blocks[level]):
+        near = _depthwise(weights, f"depthwise{level}.{block}", x)
+        inner = F.gelu(_linear(weights, f"expand{level}.{block}", near))
+        x = x + _linear(weights, f"project{level}.{block}", inner)
+    return x
 
 
-class ResidualBlock(nn.Module):
-    """Depthwise 3x3, expansion, GELU, projection, added to the input."""
-
-    def __init__(self, width: int, expansion: int) -> None:
-        super().__init__()
-        self.depthwise = QuantisedConv(width, width, BLOCK_KERNEL, groups=width)
-        self.expand = QuantisedConv(width, width * expansion, gain=math.sqrt(2))
-        self.project = QuantisedConv(width * expansion, width, gain=0.5)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = x + self.project(F.gelu(self.expand(self.depthwise(x))))
-        return result
+def _linear(weights: Mapping[str, torch.Tensor], name: str, x: torch.Tensor) -> torch.Tensor:
+    return F.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
 
-class GridNetwork(nn.Module):
-    """From one latent tensor [N, C, rows, columns] a level to pictures [N, 3, H, W], about 0..1 and not clamped."""
-
-    def __init__(self, structure: GridStructure) -> None:
-        super().__init__()
-        widths = structure.widths
-        self._strides = structure.strides
-        self._shuffle = structure.strides[-1]
-        levels = zip(structure.level_channels, widths, structure.blocks, strict=True)
-        self.inputs = nn.ModuleList()
-        self.blocks = nn.ModuleList()
-        for channels, width, blocks in levels:
-            self.inputs.append(QuantisedConv(channels, width))
-            self.blocks.append(nn.Sequential(*[ResidualBlock(width, structure.expansion) for _ in range(blocks)]))
-        self.enlarge = nn.ModuleList(QuantisedConv(before, after) for before, after in pairwise(widths))
-        self.head = QuantisedConv(widths[-1], 3 * structure.strides[-1] ** 2, HEAD_KERNEL, gain=0.5)
-
-    def forward(self, latents: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Pictures at full size, or at that of the head after :meth:`reduce`."""
-        return F.pixel_shuffle(self.head(self.features(latents)), self._shuffle) + 0.5
-
-    def reduce(self, factor: int) -> None:
-        """Make pictures ``factor`` times smaller: block averages, computed by a smaller head. For frozen networks."""
-        side = self._shuffle // factor
-        for tensor in (self.head.weight, self.head.bias):
-            rows = tensor().unflatten(0, (3, side, factor, side, factor)).mean(dim=(2, 4)).flatten(0, 2)
-            tensor.freeze(rows.contiguous())
-        self._shuffle = side
-
-    def features(self, latents: Sequence[torch.Tensor]) -> torch.Tensor:
-        """[N, C, rows, columns] at the finest level, before the head."""
-        x = self.blocks[0](self.inputs[0](latents[0]))
-        for level in range(1, len(self._strides)):
-            # a 1x1 convolution and bilinear enlargement commute; the small side is cheaper
-            factor = self._strides[level - 1] // self._strides[level]
-            coarse = F.interpolate(self.enlarge[level - 1](x), scale_factor=factor, mode="bilinear")
-            x = self.blocks[level](coarse + self.inputs[level](latents[level]))
-        result: torch.Tensor = x
-        return result
-
-    def tensors(self) -> dict[str, Quantised]:
-        """What a file stores, by name, in file order."""
-        return {name: module for name, module in self.named_modules() if isinstance(module, Quantised)}
-
-    def bits(self, *, rounded: bool = False) -> torch.Tensor:
-        """The estimated size of all tensors."""
-        return torch.stack([tensor.bits(rounded=rounded) for tensor in self.tensors().values()]).sum()
+def _depthwise(weights: Mapping[str, torch.Tensor], name: str, x: torch.Tensor) -> torch.Tensor:
+    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    result = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=BLOCK_KERNEL // 2, groups=len(weight))
+    return result.permute(0, 2, 3, 1)
 
 
-def frozen_network(structure: GridStructure, values: Sequence[torch.Tensor]) -> GridNetwork:
-    """A network that uses ``values``, in file order, and has nothing to fit."""
-    with torch.device("meta"):
-        network = GridNetwork(structure)
-    for tensor, value in zip(network.tensors().values(), values, strict=True):
-        layout = torch.channels_last if value.dim() == 4 else torch.contiguous_format
-        tensor.freeze(value.contiguous(memory_format=layout))
-    return network.eval()
+def _enlarged(x: torch.Tensor, factor: int) -> torch.Tensor:
+    result = F.interpolate(x.permute(0, 3, 1, 2), scale_factor=factor, mode="bilinear")
+    return result.permute(0, 2, 3, 1)
+
+
+def _unfolded(cells: torch.Tensor) -> torch.Tensor:
+    """[N, rows, columns, side * side * 3] -> [N, rows * side, columns * side, 3]."""
+    side = round((cells.shape[-1] // 3) ** 0.5)
+    blocks = cells.unflatten(3, (side, side, 3))  # [N, rows, columns, y, x, colour]
+    return blocks.permute(0, 1, 3, 2, 4, 5).flatten(1, 2).flatten(2, 3)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 
-from .grid_network import GridNetwork
+from .grid_network import make_pictures
+from .grid_weights import GridWeights, by_name
 from .latent_grids import LatentGrids
-from .objective import Figures, Objective, padded_batch
-from .torch_runtime import use_channels_last
+from .objective import Figures, Objective, Staged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import nn
 
     from .grid_structure import GridStructure
 
@@ -27,7 +27,8 @@ _FIRST_CONTROL = 0.1
 _RESPONSE = 0.7  # the rate falls about with the square root of the multiplier
 _LARGEST_CHANGE = 1.6
 _LAMBDA_RANGE = (1e-7, 1e3)
-_STEP_RATE, _SCALE_RATE = 8.0, 0.1  # learning rates of steps (times that of weights) and of scale indices
+_STEP_RATE = 8.0  # learning rate of steps and gains, times that of weights
+_REFIT_STEPS = 8  # at least so many steps between two choices of scales
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,10 @@ class RateAim:
 
 
 class GridObjective(Objective):
-    """Mean squared error of samples in 0..1, plus lambda times bits per pixel, of one segment."""
+    """Mean squared error of samples in 0..1, plus lambda times bits per pixel, of one segment.
+
+    With ``visible`` [T, H, W], True where a picture counts, errors elsewhere cost nothing.
+    """
 
     betas = (0.9, 0.99)
 
@@ -51,16 +55,20 @@ class GridObjective(Objective):
         lr: float,
         latent_lr: float,
         aim: RateAim,
+        seed: int,
         device: torch.device,
+        visible: NDArray[np.bool_] | None = None,
     ) -> None:
         super().__init__()
         frames = len(pictures)
-        self.network = use_channels_last(GridNetwork(structure).to(device))
+        self.structure = structure
+        self.weights = GridWeights(structure, torch.Generator().manual_seed(seed)).to(device)
         self.latents = LatentGrids(structure, frames).to(device)
         self.log_lambda: torch.Tensor
         self.register_buffer("log_lambda", torch.tensor(math.log(aim.lmbda), dtype=torch.float64))
         self._pictures = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
-        self._padded = structure.picture
+        self._visible = None if visible is None else torch.from_numpy(visible).to(device)
+        self._visible_share = 1.0 if visible is None else max(float(visible.mean()), 1e-6)
         self._pixels = frames * pictures.shape[1] * pictures.shape[2]
         self._rates = (lr, latent_lr)
         self._aim = aim
@@ -70,37 +78,42 @@ class GridObjective(Objective):
 
     def parameter_groups(self) -> list[tuple[list[nn.Parameter], float]]:
         lr, latent_lr = (rate * self._pace for rate in self._rates)
-        tensors = self.network.tensors().values()
-        steps = [*(tensor.log_step for tensor in tensors), *self.latents.log_gains]
         return [
             (list(self.latents.values), latent_lr),
-            ([tensor.value for tensor in tensors], lr),
-            (steps, lr * _STEP_RATE),
-            (list(self.latents.scales), _SCALE_RATE * self._pace),
+            ([self.weights.values], lr),
+            ([self.weights.log_steps, *self.latents.log_gains], lr * _STEP_RATE),
         ]
 
-    def loss(self, indices: torch.Tensor, *, bfloat16: bool) -> tuple[torch.Tensor, Figures]:
-        wanted = padded_batch(self._pictures[indices], self._padded)
-        height, width = self._pictures.shape[1:3]
-        latents, latent_bits = self.latents(indices.tolist())
+    def stage(self, indices: torch.Tensor) -> Staged:
+        values, bits = self.weights()
+        cost = self.log_lambda.exp().float() * bits / self._pixels
+        return Staged((values, cost, *self.latents.log_gains), tuple(self.latents.keys_of(indices)))
+
+    def loss(self, indices: torch.Tensor, staged: Staged, *, bfloat16: bool) -> tuple[torch.Tensor, Figures]:
+        values, network_cost, *gains = staged.shared
+        latents, bits = self.latents(indices, staged.per_frame, gains)
         with torch.autocast(self._device_type, torch.bfloat16, enabled=bfloat16):
-            output = self.network(latents)
-        squared = (output[..., :height, :width].float() - wanted[..., :height, :width]).square()
+            output = make_pictures(self.structure, by_name(self.structure, values), latents)
+        height, width = self._pictures.shape[1:3]
+        squared = (output[:, :height, :width].float() - self._pictures[indices] / 255).square()
+        if self._visible is not None:
+            squared = squared * (self._visible[indices].unsqueeze(-1) / self._visible_share)
         distortion = squared.mean()
-        frames = len(self._pictures)
-        bits = latent_bits / len(indices) * frames + self.network.bits()
-        loss = distortion + float(self.log_lambda.exp()) * bits / self._pixels
+        share = len(self._pictures) / len(indices) / self._pixels
+        loss = distortion + self.log_lambda.exp().float() * bits * share + network_cost
         return loss, (distortion.detach(),)
 
     def after_step(self, step: int, total: int) -> None:
-        """Where a size is aimed at, change lambda by how far the estimate is from it."""
+        """Choose scales anew once an epoch; where a size is aimed at, change lambda by how far the estimate is off."""
         target = self._aim.target_bits
-        if target is None or step < total * _FIRST_CONTROL or step % max(total // _CONTROL_POINTS, 1):
-            return
-        change = (self._allowance * self.estimated_bits() / target) ** _RESPONSE
-        limited = min(max(change, 1 / _LARGEST_CHANGE), _LARGEST_CHANGE)
-        low, high = (math.log(bound) for bound in _LAMBDA_RANGE)
-        self.log_lambda.add_(math.log(limited)).clamp_(low, high)
+        controlled = target is not None and step >= total * _FIRST_CONTROL
+        if target is not None and controlled and step % max(total // _CONTROL_POINTS, 1) == 0:
+            change = (self._allowance * self.estimated_bits() / target) ** _RESPONSE
+            limited = min(max(change, 1 / _LARGEST_CHANGE), _LARGEST_CHANGE)
+            low, high = (math.log(bound) for bound in _LAMBDA_RANGE)
+            self.log_lambda.add_(math.log(limited)).clamp_(low, high)
+        elif step % max(len(self._pictures) // 2, _REFIT_STEPS) == 0:
+            self.latents.refit_scales()
 
     def slow_down(self, factor: float) -> None:
         """Lower all peak learning rates, for a shorter fit that goes on from here."""
@@ -111,6 +124,5 @@ class GridObjective(Objective):
         self._allowance = written_bits / self.estimated_bits()
 
     def estimated_bits(self) -> float:
-        """The rate the training believes in: rounded values under their real-valued scales, side data included."""
-        with torch.no_grad():
-            return float(self.latents.bits() + self.network.bits(rounded=True))
+        """The rate that the fit believes in: whole values under scales chosen for them, side data included."""
+        return self.latents.refit_scales() + self.weights.coded().bits

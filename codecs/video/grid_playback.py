@@ -11,8 +11,9 @@ import torch
 
 from .frame_workers import FrameWorkers
 from .grid_bitstream import unpack_latents, unpack_network
-from .grid_network import frozen_network
+from .grid_network import make_pictures, reduced_head
 from .grid_structure import key_weights
+from .grid_weights import by_name
 from .torch_runtime import exact_float32
 
 if TYPE_CHECKING:
@@ -79,10 +80,10 @@ class SegmentDecoder:
         self._frames = frames
         self._structure = structure
         self._view = view or View.whole(header)
-        tensors = unpack_network(network, structure)
-        self._network = frozen_network(structure, [torch.from_numpy(t.values()).to(self.device) for t in tensors])
+        flat = torch.from_numpy(unpack_network(network, structure).values()).to(self.device)
+        self._weights = by_name(structure, flat)
         if self._view.reduction > 1:
-            self._network.reduce(self._view.reduction)
+            self._weights = reduced_head(structure, self._weights, self._view.reduction)
         self._window, self._inside = _window(header, self._view)
         grids = unpack_latents(latents, structure, frames)
         self._keys = [self._cropped(number, torch.from_numpy(grid.levels)) for number, grid in enumerate(grids)]
@@ -95,16 +96,16 @@ class SegmentDecoder:
 
     def _picture(self, time: float) -> NDArray[np.uint8]:
         with torch.inference_mode(), exact_float32(self.device):
-            output = self._network(self._latents(time))
+            output = make_pictures(self._structure, self._weights, self._latents(time))
             top, left = self._inside
             height, width = self._view.size
-            visible = output[..., top : top + height, left : left + width]
+            visible = output[:, top : top + height, left : left + width]
             rounded = visible.mul(255).round().clamp(0, 255).to(torch.uint8)
-            picture: NDArray[np.uint8] = rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+            picture: NDArray[np.uint8] = rounded.cpu().numpy()
         return picture
 
     def _latents(self, time: float) -> list[torch.Tensor]:
-        """One tensor [1, C, rows, columns] a level."""
+        """One tensor [1, rows, columns, C] a level."""
         levels: dict[int, list[torch.Tensor]] = {}
         for grid, keys, gain in zip(self._structure.grids, self._keys, self._gains, strict=True):
             first, second, weight = key_weights(time, grid, self._frames)
@@ -112,8 +113,7 @@ class SegmentDecoder:
             if weight:
                 values = torch.lerp(values, keys[second : second + 1].float(), weight)
             levels.setdefault(grid.stride, []).append(values * gain)
-        joined = [torch.cat(parts, dim=1) for parts in levels.values()]
-        return [level.contiguous(memory_format=torch.channels_last) for level in joined]
+        return [torch.cat(parts, dim=1).permute(0, 2, 3, 1).contiguous() for parts in levels.values()]
 
     def _cropped(self, number: int, keys: torch.Tensor) -> torch.Tensor:
         """The part of a grid's keys [keys, C, rows, columns] that the view needs."""

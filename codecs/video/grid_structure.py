@@ -22,7 +22,7 @@ _MAX_GRIDS = 16
 _MAX_WIDTH = 1 << 12
 _MAX_STRIDE = 128
 _MAX_PERIOD = 1 << 16
-HEAD_KERNEL = BLOCK_KERNEL = 3
+BLOCK_KERNEL = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class GridStructure:
             block = width * (BLOCK_KERNEL**2 + 1) + (width + 1) * inner + (inner + 1) * width
             count += (channels + 1) * width + blocks * block
         count += sum((before + 1) * after for before, after in pairwise(self.widths))
-        return count + (self.widths[-1] * HEAD_KERNEL**2 + 1) * 3 * self.strides[-1] ** 2
+        return count + (self.widths[-1] + 1) * 3 * self.strides[-1] ** 2
 
     @property
     def macs_per_frame(self) -> int:
@@ -106,14 +106,14 @@ class GridStructure:
             if number + 1 < len(self.widths):
                 cell += width * self.widths[number + 1]
             else:
-                cell += width * HEAD_KERNEL**2 * 3 * stride**2
+                cell += width * 3 * stride**2
             total += rows * columns * cell
         return total
 
     @property
     def reach(self) -> int:
         """Pixels around a region that can influence it, rounded up to cells of the coarsest level."""
-        distance = HEAD_KERNEL // 2 * self.strides[-1]
+        distance = 0
         for stride, blocks in zip(self.strides, self.blocks, strict=True):
             distance += stride * (blocks * (BLOCK_KERNEL // 2) + 1)  # and one cell for bilinear interpolation
         return -(-distance // self.strides[0]) * self.strides[0]

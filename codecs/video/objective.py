@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic
 
 import numpy as np
@@ -16,13 +17,24 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Objective", "PictureObjective", "padded_batch"]
+__all__ = ["Objective", "PictureObjective", "Staged", "padded_batch"]
 
 Figures = tuple[torch.Tensor, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Tensors that are made once a step, differentiable: ``shared`` by all frames, or with one row [N, ...] a frame."""
+
+    shared: tuple[torch.Tensor, ...] = ()
+    per_frame: tuple[torch.Tensor, ...] = ()
+
+
 class Objective(nn.Module):
-    """Parameters with their peak learning rates, and the loss of some frames. All state is parameters and buffers."""
+    """Parameters with their peak learning rates, and the loss of some frames. All state is parameters and buffers.
+
+    An objective either stages nothing and uses its parameters in :meth:`loss`, or stages all that it uses of them.
+    """
 
     betas = (0.9, 0.999)
 
@@ -30,7 +42,12 @@ class Objective(nn.Module):
         """Every parameter that is fitted, in groups with a peak learning rate each."""
         raise NotImplementedError
 
-    def loss(self, indices: torch.Tensor, *, bfloat16: bool) -> tuple[torch.Tensor, Figures]:
+    def stage(self, indices: torch.Tensor) -> Staged:
+        """What the frames ``indices`` of a step share or what is cheaper to make for all of them at once."""
+        del indices
+        return Staged()
+
+    def loss(self, indices: torch.Tensor, staged: Staged, *, bfloat16: bool) -> tuple[torch.Tensor, Figures]:
         """The loss of the frames ``indices`` and detached scalars: the mean squared error of samples in 0..1, more.
 
         Called from several threads at once; must not change any state.
@@ -69,7 +86,8 @@ class PictureObjective(Objective, Generic[Model]):
     def parameter_groups(self) -> list[tuple[list[nn.Parameter], float]]:
         return [(list(self.model.parameters()), self._lr)]
 
-    def loss(self, indices: torch.Tensor, *, bfloat16: bool) -> tuple[torch.Tensor, Figures]:
+    def loss(self, indices: torch.Tensor, staged: Staged, *, bfloat16: bool) -> tuple[torch.Tensor, Figures]:
+        del staged
         batch = padded_batch(self._pictures[indices], self._padded)
         height, width = self._pictures.shape[1:3]
         with torch.autocast(self._device_type, torch.bfloat16, enabled=bfloat16):
