@@ -70,12 +70,12 @@ def _depthwise(weights: Mapping[str, torch.Tensor], name: str, x: torch.Tensor) 
 
 
 def _enlarged(x: torch.Tensor, factor: int) -> torch.Tensor:
-    result = F.interpolate(x.permute(0, 3, 1, 2), scale_factor=factor, mode="bilinear")
+    result: torch.Tensor = F.interpolate(x.permute(0, 3, 1, 2), scale_factor=factor, mode="bilinear")
     return result.permute(0, 2, 3, 1)
 
 
 def _unfolded(cells: torch.Tensor) -> torch.Tensor:
     """[N, rows, columns, side * side * 3] -> [N, rows * side, columns * side, 3]."""
     side = round((cells.shape[-1] // 3) ** 0.5)
-    blocks = cells.unflatten(3, (side, side, 3))  # [N, rows, columns, y, x, colour]
+    blocks: torch.Tensor = cells.unflatten(3, (side, side, 3))  # [N, rows, columns, y, x, colour]
     return blocks.permute(0, 1, 3, 2, 4, 5).flatten(1, 2).flatten(2, 3)
