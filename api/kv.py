@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .codecs.kv.cache import Cache, CacheTable, LayerTable, PartTable, Rotary
+from .codecs.kv.cache import Cache, CacheSlots, CacheTable, LayerTable, PartTable, Rotary
+from .codecs.kv.slot_attention import slot_attention
 from .codecs.protocol import Selection
 from .codecs.registry import find_codec
 from .codecs.run_context import RunContext
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cache",
+    "CacheSlots",
     "CacheTable",
     "LayerStream",
     "LayerTable",
@@ -44,6 +46,7 @@ __all__ = [
     "from_arrays",
     "from_transformers",
     "open_levels",
+    "slot_attention",
     "stream",
     "to_arrays",
     "to_transformers",
@@ -144,7 +147,10 @@ def decode(
 
 
 def to_arrays(cache: Cache) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Keys and values as float32 [layers, kv_heads, tokens, head_dim]; every layer must have the same shape."""
+    """Keys and values as float32 [layers, kv_heads, tokens, head_dim]; every layer must have the same shape.
+
+    Of a cache with ``slots`` they are [layers, kv_heads, slots, head_dim], zero where ``slots.counts`` is 0.
+    """
     from .codecs.kv.number_formats import to_float32
 
     numbers = range(len(cache.table.layers))
@@ -157,7 +163,11 @@ def to_arrays(cache: Cache) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def to_transformers(cache: Cache, model: Any) -> Any:
-    """A ``DynamicCache`` for ``model``, on its device and in the cache's own type."""
+    """A ``DynamicCache`` for ``model``, on its device and in the cache's own type.
+
+    A cache with ``slots`` holds chosen tokens, padded to the longest head: run the model within
+    ``slot_attention(model, cache.slots)``, or it attends to padding.
+    """
     import torch
     from transformers import DynamicCache
 

@@ -231,6 +231,7 @@ class Loader:
         with ContainerReader(cast("Any", transfer.arrival), limits=self._context.limits) as reader:
             selection = Selection(settings=self._settings.get(label, {}))
             decoding = begin_stream(reader, selection, None, self._context)
+            decoding.cache.require_all_tokens(transfer.arrival.name)
             if decoding.cache.table != expected:
                 raise CorruptFile(f"{transfer.arrival.name} is a cache of another shape than the manifest says")
             for piece in decoding:

@@ -130,7 +130,7 @@ def _run(
         profile=str(report.figures.get("profile") or Path(profile).stem),
         encode_cpu_seconds=encoded - start,
         decode_cpu_seconds=finished - encoded,
-        quality=caches.judge(reference, keys, values, topic),
+        quality=caches.judge(reference, keys, values, topic, decoded.slots),
     )
 
 

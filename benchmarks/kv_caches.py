@@ -16,6 +16,8 @@ from codeckit.formats.errors import InvalidParameter
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from codeckit.kv import CacheSlots
+
     Floats = NDArray[np.float32]
 
 __all__ = ["Quality", "Reference", "ReferenceCaches"]
@@ -102,17 +104,19 @@ class ReferenceCaches:
         """The rotary embedding of the model."""
         return model_rotary(self.loaded[1])
 
-    def judge(self, reference: Reference, keys: Floats, values: Floats, topic: str) -> Quality:
-        """Run the model on a decoded cache."""
+    def judge(
+        self, reference: Reference, keys: Floats, values: Floats, topic: str, slots: CacheSlots | None = None
+    ) -> Quality:
+        """Run the model on a decoded cache, with the mask and positions of its ``slots`` where it has them."""
         model = self.loaded[1]
         if reference.row not in self._scores:
             exact = continue_from(model, reference.keys, reference.values, reference.continuation)
             self._scores[reference.row] = (
                 exact,
-                self._answer(reference.keys, reference.values, topic),
+                self._answer(reference.keys, reference.values, topic, None),
             )
         exact, exact_answer = self._scores[reference.row]
-        found = continue_from(model, keys, values, reference.continuation)
+        found = continue_from(model, keys, values, reference.continuation, slots)
         following = reference.continuation[1:, None]
         probabilities = np.exp(exact, dtype=np.float64)
         return Quality(
@@ -120,16 +124,16 @@ class ReferenceCaches:
             top1=float((exact.argmax(axis=1) == found.argmax(axis=1)).mean()),
             perplexity=_perplexity(found, following),
             reference_perplexity=_perplexity(exact, following),
-            answer_nats=self._answer(keys, values, topic),
+            answer_nats=self._answer(keys, values, topic, slots),
             reference_answer_nats=exact_answer,
         )
 
-    def _answer(self, keys: Floats, values: Floats, topic: str) -> float:
+    def _answer(self, keys: Floats, values: Floats, topic: str, slots: CacheSlots | None) -> float:
         """Log-probability of ``topic`` as the answer to the question for the first topic."""
         tokenizer, model = self.loaded
         question = tokenizer(_QUESTION).input_ids
         ids = np.asarray([*question, *tokenizer(" " + topic).input_ids], np.int64)
-        scores = continue_from(model, keys, values, ids)
+        scores = continue_from(model, keys, values, ids, slots)
         places = np.arange(len(question), len(ids))
         return float(scores[places - 1, ids[places]].sum())
 

@@ -128,7 +128,9 @@ class CodeckitDeserializer(Deserializer):  # type: ignore[misc]
         if size > len(stored) - _SIZE.size:
             raise CorruptFile(f"a stored chunk promises {size:,} bytes and has {len(stored) - _SIZE.size:,}")
         file = io.BytesIO(stored[_SIZE.size : _SIZE.size + size])
-        copy_to_groups(decode(file, settings=self._settings, context=self._context), _groups(dst), self._layout)
+        cache = decode(file, settings=self._settings, context=self._context)
+        cache.require_all_tokens("a stored chunk")
+        copy_to_groups(cache, _groups(dst), self._layout)
 
 
 def create_serde(kwargs: Mapping[str, object]) -> SerdeProcessor:

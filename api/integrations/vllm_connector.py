@@ -260,6 +260,7 @@ class _Load:
         pages = list(connector._layers.values())
         opened = connector._store.open(f"{transfer.name}.{connector._rank}.ck")
         with stream(opened) as layers:
+            layers.cache.require_all_tokens(transfer.name)
             table = layers.cache.table
             if len(table.layers) != len(pages) or table.tokens != transfer.stop:
                 raise CorruptFile(f"{transfer.name} holds another cache than the one to load")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...formats.canonical_json import JsonObject
     from ...formats.tensors import Tensor
 
-__all__ = ["FLOAT_DTYPES", "Cache", "CacheTable", "LayerTable", "PartTable", "Rotary"]
+__all__ = ["FLOAT_DTYPES", "Cache", "CacheSlots", "CacheTable", "LayerTable", "PartTable", "Rotary"]
 
 FLOAT_DTYPES = ("F32", "F16", "BF16")
 
@@ -180,21 +180,62 @@ class CacheTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSlots:
+    """Which tokens a cache holds after some were dropped or merged, head by head.
+
+    One int32 array [heads, slots] per layer: ``positions`` where the tokens stand, ascending within a head, of a merged
+    token that of the one it went into; ``counts`` how many tokens a slot weighs in attention, 1 for a token as it was
+    and 0 where a head has no further slots and the arrays of the cache are zero. Attention adds ``log(count)`` to the
+    logit of a slot. ``next_position`` is where the context goes on.
+    """
+
+    positions: tuple[NDArray[np.int32], ...]
+    counts: tuple[NDArray[np.int32], ...]
+    next_position: int
+
+    @classmethod
+    def blank(cls, table: CacheTable, next_position: int) -> CacheSlots:
+        """No slot in use, for a cache of ``table``."""
+        shapes = [(layer.parts[0].heads, table.tokens - layer.first_token) for layer in table.layers]
+        return cls(
+            positions=tuple(np.zeros(shape, np.int32) for shape in shapes),
+            counts=tuple(np.zeros(shape, np.int32) for shape in shapes),
+            next_position=next_position,
+        )
+
+    def bias(self, layer: int) -> NDArray[np.float32]:
+        """What attention adds to the logits of a layer, float32 [heads, slots]: ``log(count)``."""
+        with np.errstate(divide="ignore"):
+            result: NDArray[np.float32] = np.log(self.counts[layer].astype(np.float32))
+        return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cache:
     """A cache: its table, one :class:`Tensor` [heads, tokens, width] per (layer, role), and optional importance.
 
     ``attention_mass`` is float32 [layers, heads, tokens] or None: the mean attention probability that each token
-    received from recent queries, for every key-value head.
+    received from recent queries, for every key-value head. ``slots`` is None for a cache that holds every token; else
+    the table's tokens are slots, and the cache must be used with :func:`codeckit.kv.slot_attention`.
     """
 
     table: CacheTable
     parts: Mapping[tuple[int, str], Tensor]
     attention_mass: tuple[NDArray[np.float32], ...] | None = field(default=None)
+    slots: CacheSlots | None = field(default=None)
 
     def __post_init__(self) -> None:
         problem = _table_problem(self.table)
         if problem is not None:
             raise UnsupportedInput(f"cache: {problem}")
+
+    def require_all_tokens(self, where: str) -> None:
+        """Raise :class:`InvalidParameter` for a cache of chosen tokens, which ``where`` could only use wrongly."""
+        if self.slots is not None:
+            raise InvalidParameter(
+                f"{where}: the cache holds chosen tokens of each head and needs kv.slot_attention; "
+                "encode it without a selection stage"
+            )
 
     def named_tensors(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The cache under the names of safetensors files, with its metadata."""

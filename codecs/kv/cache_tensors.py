@@ -8,6 +8,10 @@
 | ``layers.{i}.attention_mass`` | [kv_heads, tokens] | optional importance, floating point |
 | ``array`` | [layers, 2, tokens, kv_heads, head_dim] | a whole cache in one array instead |
 
+Where a selection stage has dropped or merged tokens, decoding also writes ``layers.{i}.positions`` and
+``layers.{i}.counts``, int32 [kv_heads, slots], and the metadata ``next_position``; see :class:`CacheSlots`. Such a
+cache cannot be encoded again.
+
 Metadata (strings): ``rope_theta`` (a number) or ``rope_inverse_frequencies`` (numbers joined by commas),
 ``rope_style`` (``half`` or ``interleaved``), ``first_position``, ``model``. Without rope metadata keys are taken as
 they are.
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cache_from_source", "cache_from_tensors", "metadata_of", "named_tensors", "write_cache"]
 
+_SLOTS = re.compile(r"layers\.(\d{1,4})\.(positions|counts)")
 _NAME = re.compile(r"layers\.(\d{1,4})\.(key|value|latent|rope_key|attention_mass)")
 _KNOWN_METADATA = (
     "rope_theta",
@@ -54,6 +59,10 @@ def cache_from_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str
     """
     if ARRAY in tensors and len(tensors) == 1:
         return _from_stacked(tensors[ARRAY], metadata, name)
+    if any(_SLOTS.fullmatch(key) for key in tensors):
+        raise UnsupportedInput(
+            f"{name} holds chosen tokens of a cache, with positions and counts of their own; encode the whole cache"
+        )
     by_layer: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         match = _NAME.fullmatch(key)
@@ -107,6 +116,12 @@ def metadata_of(table: CacheTable) -> dict[str, str]:
 def named_tensors(cache: Cache) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Every part under its documented name, and the metadata; a stacked cache is one array again."""
     tensors: dict[str, Tensor] = {}
+    metadata = metadata_of(cache.table)
+    if cache.slots is not None:
+        metadata["next_position"] = str(cache.slots.next_position)
+        for field, arrays in (("positions", cache.slots.positions), ("counts", cache.slots.counts)):
+            for number, array in enumerate(arrays):
+                tensors[f"layers.{number}.{field}"] = Tensor(dtype="I32", data=array)
     if cache.table.stacked:
         layers = range(len(cache.table.layers))
         # [layers, 2, tokens, heads, dim]
@@ -114,13 +129,13 @@ def named_tensors(cache: Cache) -> tuple[dict[str, Tensor], dict[str, str]]:
             [np.stack([cache.parts[n, role].data.swapaxes(0, 1) for role in ("key", "value")]) for n in layers]
         )
         tensors[ARRAY] = Tensor(dtype=cache.parts[0, "key"].dtype, data=data)
-        return tensors, metadata_of(cache.table)
+        return tensors, metadata
     for number, part, tensor in cache.each():
         data = tensor.data[0] if part.role in ("latent", "rope_key") else tensor.data
         tensors[f"layers.{number}.{part.role}"] = Tensor(dtype=tensor.dtype, data=data)
     for number, mass in enumerate(cache.attention_mass or ()):
         tensors[f"layers.{number}.attention_mass"] = Tensor(dtype="F32", data=mass)
-    return tensors, metadata_of(cache.table)
+    return tensors, metadata
 
 
 def write_cache(cache: Cache, sink: TensorSink) -> None:

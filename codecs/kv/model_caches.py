@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
+
+    from .cache import CacheSlots
 
     Floats = npt.NDArray[np.float32]
     Integers = npt.NDArray[np.int64]
@@ -150,11 +153,18 @@ def record_cache(
     )
 
 
-def continue_from(model: Any, keys: Floats, values: Floats, token_ids: Integers) -> Floats:
-    """Log-probabilities [tokens, vocabulary] of ``token_ids`` fed after the cache ``keys``, ``values``."""
+def continue_from(
+    model: Any, keys: Floats, values: Floats, token_ids: Integers, slots: CacheSlots | None = None
+) -> Floats:
+    """Log-probabilities [tokens, vocabulary] of ``token_ids`` fed after the cache ``keys``, ``values``.
+
+    ``slots`` are those of a cache that holds chosen tokens only.
+    """
     import torch
 
-    with torch.no_grad():
+    from .slot_attention import slot_attention
+
+    with torch.no_grad(), nullcontext() if slots is None else slot_attention(model, slots):
         cache = to_transformers(model, torch.from_numpy(keys), torch.from_numpy(values))
         logits = model(torch.as_tensor(token_ids)[None], past_key_values=cache, use_cache=True).logits[0]
         result: Floats = torch.log_softmax(logits.float(), -1).numpy()

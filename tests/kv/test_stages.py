@@ -166,6 +166,7 @@ def test_values_at_the_end_of_float16_stay_finite() -> None:
         ({"bits": 9}, "bits=9"),
         ({"group": 1}, "group=1"),
         ({"rank": 0}, "rank=0"),
+        ({"important_bits": 12}, "important_bits=12"),
         ({"quantiser": "kivvi"}, "kivvi"),
         ({"stages": "gear"}, "stages"),
     ],

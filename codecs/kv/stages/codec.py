@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ....formats.errors import CorruptFile, InvalidParameter
@@ -34,7 +35,7 @@ class KVStagesCodec:
 
     id: ClassVar[str] = "kv-stages"
     kind: ClassVar[str] = "tensors"
-    summary: ClassVar[str] = "LLM KV caches by the stages of published methods: KIVI, GEAR"
+    summary: ClassVar[str] = "LLM KV caches by the stages of published methods: KIVI, GEAR, MiKV, RazorAttention, EMS"
     lossless: ClassVar[bool] = False
     bitstream_version: ClassVar[int] = 1
     Params: ClassVar[type] = StagesParams
@@ -43,6 +44,10 @@ class KVStagesCodec:
         "kivi-4": {"bits": 4},
         "gear-2": {"bits": 2, "residual": "gear"},
         "gear-4": {"bits": 4, "residual": "gear"},
+        "mikv": {"precision": "mikv", "quantiser": "token", "bits": 2},
+        "razor": {"selection": "razor", "quantiser": "none"},
+        "ems": {"selection": "ems", "quantiser": "none"},
+        "ems-gear-4": {"selection": "ems", "bits": 4, "residual": "gear"},
     }
     default_preset: ClassVar[str] = "kivi-4"
     chunk_types: ClassVar[frozenset[str]] = frozenset({_CHUNK})
@@ -53,21 +58,22 @@ class KVStagesCodec:
     ) -> Mapping[str, Figure]:
         """Write the cache, layer by layer; every value must be finite."""
         from ..cache_tensors import cache_from_source
-        from .encoding import layer_payloads
+        from .encoding import LayerEncoder
 
         cache = cache_from_source(source)
         table = cache.table
+        encoder = LayerEncoder(cache, params)
         sink.write_header(
             Header(
                 codec=self.id,
                 bitstream=self.bitstream_version,
-                parameters={"cache": table.as_json(), "stages": params.as_json()},
+                parameters={"cache": table.as_json(), "slots": encoder.slots, "stages": params.as_json()},
             )
         )
-        for layer, payload in enumerate(layer_payloads(cache, params)):
-            sink.write_chunk(_CHUNK, payload, span=(layer, 0, table.tokens))
+        for layer in range(len(table.layers)):
+            sink.write_chunk(_CHUNK, encoder.encode(layer), span=(layer, 0, table.tokens))
             context.report("encode", layer + 1, len(table.layers), unit="layers")
-        return {"stages": params.stages}
+        return {"stages": params.stages, "slots": encoder.slots}
 
     def rate_figures(self, header: Header, output_bytes: int) -> Mapping[str, Figure]:
         return cache_figures(header, output_bytes)
@@ -90,22 +96,21 @@ class KVStagesCodec:
     def decode_cache(
         self, source: ContainerReader, *, context: RunContext, selection: Selection | None = None
     ) -> Cache:
-        """The cache itself."""
+        """The cache itself; with a selection stage its tokens are slots, described by ``cache.slots``."""
         return self.stream_cache(source, context=context, selection=selection).finish()
 
     def stream_cache(
         self, source: ContainerReader, *, context: RunContext, selection: Selection | None = None
     ) -> CacheStream:
         """The same, layer by layer while the bytes arrive."""
-        from ..decoding import CacheRange, blank_cache
         from ..streaming import CacheStream
 
-        table, plan = _parameters(source.header)
+        table, plan, slots = _parameters(source.header)
         chosen = selection or Selection()
         if chosen.settings:
             raise InvalidParameter(f"decode setting {next(iter(chosen.settings))!r} is unknown; kv-stages has none")
         layers = chosen.range_of("layers", len(table.layers))
-        result = blank_cache(table, CacheRange(layers=layers, tokens=(0, table.tokens)), context)
+        result = _blank(table, plan, layers, slots, context)
         return CacheStream(result, _decoded(source, table, plan, layers, bool(chosen.ranges), result, context))
 
     def open(self, source: ContainerReader, *, context: RunContext) -> _View:
@@ -113,8 +118,14 @@ class KVStagesCodec:
         return _View(self, source, context)
 
     def describe(self, header: Header) -> Mapping[str, JsonValue]:
-        table, plan = _parameters(header)
-        return {**describe_table(table), "stages": plan.stages, "bits": plan.bits, "window": plan.window}
+        table, plan, slots = _parameters(header)
+        return {
+            **describe_table(table),
+            "stages": plan.stages,
+            "slots": slots,
+            "bits": plan.bits,
+            "window": plan.window,
+        }
 
 
 class _View:
@@ -132,11 +143,29 @@ class _View:
         return self._codec.decode_cache(self._source, context=self._context, selection=selection)
 
 
-def _parameters(header: Header) -> tuple[CacheTable, StagesParams]:
+def _parameters(header: Header) -> tuple[CacheTable, StagesParams, int]:
     from ..cache import CacheTable
 
     values = header.parameters
-    return CacheTable.from_json(values.get("cache")), StagesParams.from_json(values.get("stages"))
+    table, plan = CacheTable.from_json(values.get("cache")), StagesParams.from_json(values.get("stages"))
+    slots = values.get("slots")
+    if isinstance(slots, bool) or not isinstance(slots, int) or not 1 <= slots <= table.tokens:
+        raise CorruptFile(f"header: {slots!r} slots for {table.tokens} tokens")
+    if plan.selection == "none" and slots != table.tokens:
+        raise CorruptFile(f"header: {slots} slots without a selection of the {table.tokens} tokens")
+    return table, plan, slots
+
+
+def _blank(table: CacheTable, plan: StagesParams, layers: tuple[int, int], slots: int, context: RunContext) -> Cache:
+    """An empty cache for ``layers``; its tokens are slots where a selection stage has chosen."""
+    from ..cache import CacheSlots
+    from ..decoding import CacheRange, blank_cache
+
+    if plan.selection == "none":
+        return blank_cache(table, CacheRange(layers=layers, tokens=(0, table.tokens)), context)
+    padded = replace(table, tokens=slots, layers=tuple(replace(row, first_token=0) for row in table.layers))
+    cache = blank_cache(padded, CacheRange(layers=layers, tokens=(0, slots)), context)
+    return replace(cache, slots=CacheSlots.blank(cache.table, table.first_position + table.tokens))
 
 
 def _decoded(
@@ -155,9 +184,9 @@ def _decoded(
     payloads = _some(source, table, layers) if some else _all(source, table)
     for layer, payload in payloads:
         number = layer - layers[0]
-        store_layer(payload, plan, table.layers[layer], layer, number, result, threads)
+        store_layer(payload, plan, table, layer, number, result, threads)
         context.report("decode", number + 1, layers[1] - layers[0], unit="layers")
-        yield LayerRange(layer=number, start=table.layers[layer].first_token, stop=table.tokens)
+        yield LayerRange(layer=number, start=result.table.layers[number].first_token, stop=result.table.tokens)
 
 
 def _all(source: ContainerReader, table: CacheTable) -> Iterator[tuple[int, bytes]]:

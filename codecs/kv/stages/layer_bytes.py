@@ -13,6 +13,7 @@ from ....formats.errors import CorruptFile
 from ....formats.safetensors_file import DTYPES, Tensor
 from ..exact_planes import decode_part, encode_part
 from ..number_formats import from_float32, to_float32
+from .mikv import balance_factors
 from .piece_fields import append_pieces, read_pieces
 from .pieces import fit_piece, piece_values
 from .token_layout import piece_shape
@@ -41,8 +42,12 @@ def encode_layer(
     parts: Sequence[PartTable],
     values: Sequence[Sequence[Floats]],
     layouts: Sequence[HeadLayout],
+    balance: NDArray[np.int64] | None,
 ) -> bytes:
-    """The payload of a layer; ``values`` holds for each part and head an array [tokens, width]."""
+    """The tokens of a layer; ``values`` holds for each part and head an array [tokens, width].
+
+    ``balance`` [heads, width] are MiKV's balancers of keys in quarter octaves.
+    """
     out = bytearray()
     symbols: list[NDArray[np.uint8]] = []
     for part, heads in zip(parts, values, strict=True):
@@ -52,9 +57,10 @@ def encode_layer(
             stored = from_float32(np.stack(exact).swapaxes(1, 2), part.dtype).data
             bits = np.ascontiguousarray(stored).view(np.uint32 if part.dtype == "F32" else np.uint16)
             out += encode_part(bits.reshape(-1, bits.shape[-1]), part.dtype)
+        factors = _factors(part, balance)
         pieces = [
-            fit_piece(head[chosen], piece_shape(plan, part, bits, chosen.size))
-            for head, layout in zip(heads, layouts, strict=True)
+            fit_piece(head[chosen] * factor, piece_shape(plan, part, bits, chosen.size))
+            for head, factor, layout in zip(heads, factors, layouts, strict=True)
             for bits, chosen in layout.pieces
         ]
         append_pieces(out, pieces)
@@ -67,18 +73,20 @@ def encode_layer(
 
 def decode_layer(
     data: bytes,
+    position: int,
     plan: StagesParams,
     parts: Sequence[PartTable],
     layouts: Sequence[HeadLayout],
+    balance: NDArray[np.int64] | None,
     what: str,
     threads: int,
 ) -> list[list[Floats]]:
-    """Invert :func:`encode_layer`: for each part and head the values [tokens, width].
+    """Invert :func:`encode_layer` at ``position`` of ``data``: for each part and head the values [tokens, width].
 
     Raises :class:`CorruptFile` naming ``what``.
     """
     shapes = [_piece_shapes(plan, part, layouts) for part in parts]
-    symbols, position = _decode_symbols(data, 0, [shape for row in shapes for shape in row], what, threads)
+    symbols, position = _decode_symbols(data, position, [shape for row in shapes for shape in row], what, threads)
     first = 0
     result = []
     for part, own in zip(parts, shapes, strict=True):
@@ -92,13 +100,20 @@ def decode_layer(
         pieces, position = read_pieces(data, position, own, symbols[first : first + len(own)], f"{what} {part.role}")
         first += len(own)
         following = iter(pieces)
-        for head, layout in zip(heads, layouts, strict=True):
+        for head, factor, layout in zip(heads, _factors(part, balance), layouts, strict=True):
             for _, chosen in layout.pieces:
-                head[chosen] = piece_values(next(following))
+                head[chosen] = piece_values(next(following)) / factor
         result.append(heads)
     if position != len(data):
         raise CorruptFile(f"{what}: {len(data) - position} bytes left over after its parts")
     return result
+
+
+def _factors(part: PartTable, balance: NDArray[np.int64] | None) -> Floats:
+    """What the values of each head are multiplied with before quantising, [heads, width]."""
+    if balance is None or not part.rotated:
+        return np.ones((part.heads, part.width), np.float32)
+    return balance_factors(balance)
 
 
 def _piece_shapes(plan: StagesParams, part: PartTable, layouts: Sequence[HeadLayout]) -> list[PieceShape]:

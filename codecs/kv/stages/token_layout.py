@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .pieces import PieceShape
+from .plan import EXACT_BITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,14 +30,23 @@ class HeadLayout:
     pieces: tuple[tuple[int, Integers], ...]
 
 
-def head_layout(plan: StagesParams, tokens: int) -> HeadLayout:
-    """The layout of a head of ``tokens`` tokens: KIVI's window (section 3.2) and sinks exact, the rest quantised."""
+def head_layout(plan: StagesParams, tokens: int, important: Integers | None) -> HeadLayout:
+    """The layout of a head of ``tokens`` tokens, of which some are ``important``.
+
+    KIVI's window (section 3.2) and sinks are exact, important tokens exact or in more bits, the rest in ``bits``.
+    """
     exact = np.zeros(tokens, np.bool_)
     exact[: plan.sinks] = True
     exact[max(tokens - plan.window, 0) :] = True
     if plan.quantiser == "none":
         exact[:] = True
-    pieces = [(plan.bits, np.flatnonzero(~exact))]
+    high = np.zeros(tokens, np.bool_)
+    if important is not None:
+        high[important] = True
+        if plan.important_bits == EXACT_BITS:
+            exact |= high
+    high &= ~exact
+    pieces = [(plan.bits, np.flatnonzero(~exact & ~high)), (plan.important_bits, np.flatnonzero(high))]
     return HeadLayout(
         tokens=tokens,
         exact=np.flatnonzero(exact),
