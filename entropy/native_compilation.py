@@ -10,7 +10,15 @@ from numba import njit, types
 from numba.core.event import Event, Listener, register
 from numba.extending import intrinsic
 
-__all__ = ["CompilationNotice", "bit_length", "compiled", "high_product", "inlined"]
+__all__ = [
+    "CompilationNotice",
+    "bit_length",
+    "compiled",
+    "compiled_in_place",
+    "high_product",
+    "inlined",
+    "merged",
+]
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -34,7 +42,14 @@ class CompilationNotice(Listener):  # type: ignore[misc]
 register("numba:compile", CompilationNotice())
 
 inlined = njit(error_model="numpy")
-"""For helpers of kernels; LLVM inlines them."""
+"""For helpers of kernels; LLVM inlines them where that looks worth while."""
+
+merged = njit(error_model="numpy", forceinline=True, _nrt=False)
+"""For the named parts of one long kernel, see :func:`compiled_in_place`: always made one with their caller.
+
+Such parts create no arrays, so no references are counted: counting those of tuples of arrays would cost more than the
+parts do.
+"""
 
 
 def compiled(function: Any) -> Any:
@@ -44,12 +59,21 @@ def compiled(function: Any) -> Any:
     folder nor the user's cache folder can be written, each process compiles anew (seconds);
     ``NUMBA_CACHE_DIR`` names a folder to use instead.
     """
+    return _compiled(function)
+
+
+def compiled_in_place(function: Any) -> Any:
+    """Like :func:`compiled`, for kernels that create no arrays: what they write to is handed to them."""
+    return _compiled(function, _nrt=False)
+
+
+def _compiled(function: Any, **options: bool) -> Any:
     try:
-        return njit(nogil=True, cache=True, error_model="numpy")(function)
+        return njit(nogil=True, cache=True, error_model="numpy", **options)(function)
     except RuntimeError as error:
         if "cannot cache" not in str(error):
             raise
-        return njit(nogil=True, error_model="numpy")(function)
+        return njit(nogil=True, error_model="numpy", **options)(function)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -22,6 +22,7 @@ from .predictor import DECODE, ENCODE, code_block
 from .presets import Preset, preset_by_code
 from .priming import PROFILES, restore_snapshot
 from .recall import MEMORY_ORDERS
+from .workspace import allocate_workspace
 
 __all__ = [
     "LZMA_METHOD",
@@ -74,16 +75,18 @@ def encode_mixed(data: bytes, preset: Preset, prior: Prior | None) -> bytes | No
     """Code ``data`` by context mixing, primed when ``prior`` is given; None when that does not save a byte."""
     start = _start(preset, prior, len(data))
     coded = np.empty(len(data) + 8, np.uint8)
+    shape = model_shape(preset, start.orders, primed=prior is not None)
     size = code_block(
         ENCODE,
         np.frombuffer(data, np.uint8).copy(),
         len(data),
         coded,
-        model_shape(preset, start.orders, primed=prior is not None),
+        shape,
         logistic_tables(),
         start.state,
         start.memory,
         fresh_registers(),
+        allocate_workspace(shape),
     )
     if size < 0 or size >= len(data):
         return None
@@ -150,16 +153,18 @@ def decode_block(payload: bytes, size: int, model: ByteModel | None, where: str)
     prior = None if model is None or profile is None else Prior(model, profile)
     start = _start(preset, prior, size)
     symbols = np.zeros(size, np.uint8)
+    shape = model_shape(preset, start.orders, primed=prior is not None)
     used = code_block(
         DECODE,
         symbols,
         size,
         np.frombuffer(body, np.uint8).copy(),
-        model_shape(preset, start.orders, primed=prior is not None),
+        shape,
         logistic_tables(),
         start.state,
         start.memory,
         fresh_registers(),
+        allocate_workspace(shape),
     )
     if used != len(body):
         raise CorruptFile(f"{where}: decoding {size:,} bytes used {used:,} of {len(body):,} coded bytes")

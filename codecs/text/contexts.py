@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ...entropy.native_compilation import merged
 from .hashing import fold
 
 __all__ = ["REGISTERS", "Register", "fill_contexts", "fresh_registers", "update_registers"]
@@ -43,7 +43,7 @@ class Register(NamedTuple):
 _R = Register()
 
 
-@njit(nogil=True)
+@merged
 def fill_contexts(level, data, i, reg, follow1, follow2, out):  # type: ignore[no-untyped-def]
     """Write the hash of every context of ``level`` for byte ``i`` of ``data`` into ``out``."""
     a = reg[_R.history]
@@ -90,7 +90,7 @@ def fill_contexts(level, data, i, reg, follow1, follow2, out):  # type: ignore[n
     out[23] = fold(fold(24, reg[_R.first_of_line] | (reg[_R.indent] << 8)), fold(word, c1))
 
 
-@njit(nogil=True, inline="always")
+@merged
 def _character_class(c):  # type: ignore[no-untyped-def]
     if 97 <= c <= 122:
         return 1
@@ -107,7 +107,7 @@ def _character_class(c):  # type: ignore[no-untyped-def]
     return 7
 
 
-@njit(nogil=True)
+@merged
 def update_registers(level, data, i, c, reg, follow1, follow2):  # type: ignore[no-untyped-def]
     """Advance the registers past byte ``c`` = ``data[i]``."""
     a = reg[_R.history]

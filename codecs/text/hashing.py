@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from numba import njit
+import numpy as np
+
+from ...entropy.native_compilation import merged
 
 __all__ = ["find_line", "fold", "spread"]
 
 
-@njit(nogil=True, inline="always")
+@merged
 def fold(a, b):  # type: ignore[no-untyped-def]
     """Fold ``b`` into the running hash ``a``; both int64, the product wraps."""
-    h = (a * 0x2F0B4C4797A3D5 + b + 0x51) * 0x3C6EF372FE94F82B
+    h = (np.int64(a) * 0x2F0B4C4797A3D5 + b + 0x51) * 0x3C6EF372FE94F82B
     return h ^ ((h >> 29) & 0x7FFFFFFFF)
 
 
-@njit(nogil=True, inline="always")
+@merged
 def spread(context, node):  # type: ignore[no-untyped-def]
     """Hash of a context at a nibble boundary; ``node`` is the partial byte there (1 or 16-31)."""
     h = (context + node * 0x6F4F2A35) * 0x5851F42D4C957F2D
     return h ^ ((h >> 31) & 0x1FFFFFFFF)
 
 
-@njit(nogil=True, inline="always")
+@merged
 def find_line(slots, last_line, h):  # type: ignore[no-untyped-def]
     """Word offset of the line for hash ``h``, claimed from the least used of three if absent.
 

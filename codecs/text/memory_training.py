@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from ...entropy.native_compilation import compiled
+from ...entropy.native_compilation import compiled, inlined, merged
 from .contexts import Register, fresh_registers, update_registers
 from .hashing import spread
 from .logistic import logistic_tables
@@ -31,7 +30,7 @@ _JUDGED = 0xFFFFFFFF
 _COUNT_LIMIT = 0xFFF0
 
 
-@njit(nogil=True)
+@inlined
 def _hash_chunk(text, start, stop, reg, hashes):  # type: ignore[no-untyped-def]
     """Context hashes of the bytes ``start`` to ``stop``, one row each."""
     unused = np.zeros(1, np.int64)
@@ -40,19 +39,19 @@ def _hash_chunk(text, start, stop, reg, hashes):  # type: ignore[no-untyped-def]
         update_registers(1, text, i, np.int64(text[i]), reg, unused, unused)
 
 
-@njit(nogil=True, inline="always")
+@merged
 def _root(nibble, c):  # type: ignore[no-untyped-def]
     """The partial byte at a nibble's start."""
     return np.int64(1) if nibble == 0 else 16 | (c >> 4)
 
 
-@njit(nogil=True, inline="always")
+@merged
 def _uses(lines, base):  # type: ignore[no-untyped-def]
     value = np.int64(lines[base + 1])
     return np.int64(0xFFFFF) if value == _JUDGED else (value & 0xFFFF) + (value >> 16)
 
 
-@njit(nogil=True)
+@inlined
 def _line_of(lines, h):  # type: ignore[no-untyped-def]
     """Word offset of the counting line of hash ``h``: the least used of three is claimed when it is absent."""
     check = (h >> 40) & 0xFFFF | 1
@@ -103,14 +102,14 @@ def _count(order, text, lines, reg):  # type: ignore[no-untyped-def]
                     node = node << 1 | y
 
 
-@njit(nogil=True, inline="always")
+@merged
 def _gain_bits(zeros, ones, q):  # type: ignore[no-untyped-def]
     """Bits that a node saves over the probability ``q`` of shorter contexts, and its own probability."""
     p = (ones + q) / (zeros + ones + 1.0)
     return ones * np.log2(p / q) + zeros * np.log2((1.0 - p) / (1.0 - q)), p
 
 
-@njit(nogil=True, inline="always")
+@merged
 def _store(memory, gains, h, node, level, gain):  # type: ignore[no-untyped-def]
     """Put a node in place of the least valuable of its line, if it is worth more."""
     line = memory_line(h, len(memory) // 16)

@@ -7,6 +7,7 @@ are the nodes of one nibble's binary tree.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
     "ModelState",
     "Shape",
     "allocate_state",
+    "first_rows",
     "input_count",
     "model_shape",
     "selector_rows",
@@ -84,6 +86,11 @@ def selector_rows(level: int) -> tuple[int, ...]:
     if level == 2:
         return (256, 1024, 256, 2048)
     return (256, 1024, 256, 2048, 2048, 256, 2048)
+
+
+def first_rows(level: int) -> tuple[int, ...]:
+    """Where the rows of each weight set begin among those of all."""
+    return tuple(accumulate(selector_rows(level)[:-1], initial=0))
 
 
 def model_shape(preset: Preset, memory_orders: int, *, primed: bool) -> Shape:

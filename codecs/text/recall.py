@@ -7,8 +7,8 @@ The memory is an array of lines of 16 slots. A slot is a uint16: 4-bit node of t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ...entropy.native_compilation import merged
 from .hashing import fold
 
 __all__ = ["LEVEL_STEP", "LOWEST_LEVEL", "MEMORY_ORDERS", "memory_contexts", "memory_line", "recall_levels"]
@@ -19,7 +19,7 @@ LOWEST_LEVEL = -1550
 LEVEL_STEP = 100
 
 
-@njit(nogil=True)
+@merged
 def memory_contexts(history, known, word, word1, out):  # type: ignore[no-untyped-def]
     """Hashes of the memory's contexts: orders 1 to 6, the word so far, and it with the word before.
 
@@ -34,13 +34,13 @@ def memory_contexts(history, known, word, word1, out):  # type: ignore[no-untype
     out[7] = fold(fold(0x4D3B, word), word1) if known > 0 and word1 != 0 else 0
 
 
-@njit(nogil=True, inline="always")
+@merged
 def memory_line(h, lines):  # type: ignore[no-untyped-def]
     """First slot of the line that a context's hash ``h`` (from ``spread``) selects."""
     return (((h >> 8) & 0xFFFFFFFF) * lines >> 32) << 4
 
 
-@njit(nogil=True, inline="always")
+@merged
 def recall_levels(memory, lines, context, h, levels, base):  # type: ignore[no-untyped-def]
     """Fill ``levels[base + 1 : base + 16]`` with 0 (absent) or level + 1 for one nibble.
 

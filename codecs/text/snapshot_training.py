@@ -14,6 +14,7 @@ from .predictor import ENCODE, code_block
 from .presets import PRESETS, Preset
 from .priming import PROFILES, take_snapshot
 from .recall import MEMORY_ORDERS
+from .workspace import allocate_workspace
 
 __all__ = ["train_snapshots"]
 
@@ -60,16 +61,18 @@ def _learn(preset: Preset, memory: NDArray[np.uint16], texts: Sequence[bytes]) -
             for name in _LEARNED:
                 getattr(state, name)[:] = getattr(carried, name)
         coded = np.empty(2 * len(text) + 16, np.uint8)
+        shape = model_shape(preset, orders, primed=carried is not None)
         coded_bytes += code_block(
             ENCODE,
             np.frombuffer(text, np.uint8).copy(),
             len(text),
             coded,
-            model_shape(preset, orders, primed=carried is not None),
+            shape,
             logistic_tables(),
             state,
             memory if orders else memory[:16],
             fresh_registers(),
+            allocate_workspace(shape),
         )
         carried = state
     if carried is None:
