@@ -5,31 +5,31 @@ Liu et al., "CacheGen: KV Cache Compression and Streaming for Fast Large Languag
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...formats.errors import CorruptFile, InvalidParameter
 from ...formats.header import Header
-from ..protocol import Selection
-from .codec import cache_figures, describe_table
+from .cache_codec import CacheCodec, check_chunk_tokens, read_parameters, thread_count
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from ...formats.canonical_json import JsonValue
     from ...formats.reader import ContainerReader
-    from ...formats.tensors import TensorSink, TensorSource
+    from ...formats.tensors import TensorSource
     from ...formats.writer import ContainerWriter
     from ..protocol import Figure
     from ..run_context import RunContext
-    from .cache import Cache, CacheTable
-    from .streaming import CacheStream
+    from .cache import Cache
+    from .decoding import CacheRange, LayerRange
 
 __all__ = ["CacheGenCodec", "CacheGenParams"]
 
-_CHUNK = "KVCG"
-_PERMILLE = 1000
+_LEAST_LEVEL, _MOST_LEVEL = 50, 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,22 +47,23 @@ class CacheGenParams:
     bins: Literal[1, 2, 3] = field(default=2, metadata={"help": "published-code: its quality level, 3 the finest"})
     chunk_tokens: int = field(default=1500, metadata={"help": "tokens per independently readable chunk"})
     profile: str = field(
-        default="none",
-        metadata={"help": "a file of tables made by `codec train cachegen`, or 'none': tables of its own in the file"},
+        default="auto",
+        metadata={
+            "help": "a file of tables made by `codec train cachegen`, 'auto' (a shipped one for the cache's model) or "
+            "'none': tables of its own in the file"
+        },
     )
 
     def __post_init__(self) -> None:
-        if not 10 <= self.level <= 10 * _PERMILLE:
-            raise InvalidParameter(f"level={self.level} is not in 10..{10 * _PERMILLE}")
-        if not 1 <= self.chunk_tokens <= 1 << 20:
-            raise InvalidParameter(f"chunk_tokens={self.chunk_tokens} is not in 1..{1 << 20}")
+        if not _LEAST_LEVEL <= self.level <= _MOST_LEVEL:
+            raise InvalidParameter(f"level={self.level} is not in {_LEAST_LEVEL}..{_MOST_LEVEL}")
+        check_chunk_tokens(self.chunk_tokens)
 
 
-class CacheGenCodec:
-    """Keys stay after RoPE, as the paper codes them."""
+class CacheGenCodec(CacheCodec):
+    """Keys stay after RoPE, as the paper codes them. Decode setting: ``profile`` (a file)."""
 
     id: ClassVar[str] = "cachegen"
-    kind: ClassVar[str] = "tensors"
     summary: ClassVar[str] = "LLM KV caches as CacheGen codes them: anchors, deltas, tables per channel"
     lossless: ClassVar[bool] = False
     bitstream_version: ClassVar[int] = 1
@@ -75,8 +76,9 @@ class CacheGenCodec:
         "published-code-3": {"variant": "published-code", "bins": 3},
     }
     default_preset: ClassVar[str] = "medium"
-    chunk_types: ClassVar[frozenset[str]] = frozenset({"CGTB", _CHUNK})
-    axes: ClassVar[frozenset[str]] = frozenset({"layers", "tokens"})
+    chunk_types: ClassVar[frozenset[str]] = frozenset({"CGTB", "KVCG"})
+    decode_settings: ClassVar[tuple[str, ...]] = ("profile",)
+    checks: ClassVar[frozenset[str]] = frozenset({"weights"})
 
     def encode(
         self,
@@ -88,7 +90,8 @@ class CacheGenCodec:
     ) -> Mapping[str, Figure]:
         """Write the cache; every value must be finite."""
         from .cache_tensors import cache_from_source
-        from .cachegen_chunks import encode_chunk, places, tables_for
+        from .cachegen_file import CHUNK, TABLE_CHUNK, encode_chunks
+        from .cachegen_profiles import tables_for
 
         cache = cache_from_source(source)
         tables, payload, sha256 = tables_for(cache, params.variant, params.level, params.bins, params.profile)
@@ -106,111 +109,52 @@ class CacheGenCodec:
             )
         )
         if payload is not None:
-            sink.write_chunk("CGTB", payload)
-        for layer, start, stop in places(cache.table, params.chunk_tokens):
-            data = encode_chunk(cache, tables, layer, start, stop)
-            sink.write_chunk(_CHUNK, data, span=(layer, start, stop))
-            context.report("encode", stop, cache.table.tokens, unit="tokens")
-        return {}
+            sink.write_chunk(TABLE_CHUNK, payload)
+        ideal_bits = 0.0
+        for place, data, bits in encode_chunks(cache, tables, params.chunk_tokens, thread_count(context)):
+            sink.write_chunk(CHUNK, data, span=place)
+            ideal_bits += bits
+            context.report("encode", place[2], cache.table.tokens, unit="tokens")
+        return {
+            "ideal_bits_per_element": ideal_bits / cache.table.elements,
+            "profile": "none" if sha256 is None else cache.table.model or sha256[:12],
+        }
 
-    def rate_figures(self, header: Header, output_bytes: int) -> Mapping[str, Figure]:
-        return cache_figures(header, output_bytes)
+    def _details(self, header: Header) -> Mapping[str, JsonValue]:
+        return {"variant": _variant(header), "profile": header.weights[0][:12] if header.weights else "none"}
 
-    def decode(
+    def _ranges(
         self,
         source: ContainerReader,
-        sink: TensorSink,
+        wanted: CacheRange,
+        result: Cache,
+        settings: Mapping[str, str],
+        positions: NDArray[np.int64] | None,
         *,
+        whole: bool,
+        at_once: bool,
         context: RunContext,
-        selection: Selection | None = None,
-    ) -> Mapping[str, Figure]:
-        """Write the tensors of the cache, or of the selected ``layers`` and ``tokens``; setting: ``profile``."""
-        from .cache_tensors import write_cache
+    ) -> Iterator[LayerRange]:
+        from .cachegen_file import decode_chunks
 
-        cache = self.decode_cache(source, context=context, selection=selection)
-        write_cache(cache, sink)
-        return {"elements": cache.table.elements}
-
-    def decode_cache(
-        self, source: ContainerReader, *, context: RunContext, selection: Selection | None = None
-    ) -> Cache:
-        """The cache itself."""
-        return self.stream_cache(source, context=context, selection=selection).finish()
-
-    def stream_cache(
-        self, source: ContainerReader, *, context: RunContext, selection: Selection | None = None
-    ) -> CacheStream:
-        """The same, layer by layer while the bytes arrive."""
-        from .cachegen_chunks import decode_chunks
-        from .decoding import CacheRange, blank_cache
-        from .streaming import CacheStream
-
-        table, chunk_tokens = _parameters(source.header)
-        chosen = selection or Selection()
-        settings = dict(chosen.settings)
-        path = settings.pop("profile", None)
-        if settings:
-            raise InvalidParameter(f"decode setting {next(iter(settings))!r} is unknown; known: profile")
-        wanted = CacheRange(
-            layers=chosen.range_of("layers", len(table.layers)),
-            tokens=chosen.range_of("tokens", table.tokens),
-        )
-        result = blank_cache(table, wanted, context)
-        ranges = decode_chunks(
+        _variant(source.header)
+        table, chunk_tokens = read_parameters(source.header)
+        return decode_chunks(
             source,
             table,
             wanted,
             result,
             chunk_tokens=chunk_tokens,
-            profile=path,
-            whole=not chosen.ranges,
-            threads=context.threads or len(os.sched_getaffinity(0)),
+            profile=settings.get("profile"),
+            whole=whole,
+            at_once=at_once,
+            threads=thread_count(context),
             context=context,
         )
-        return CacheStream(result, ranges)
-
-    def open(self, source: ContainerReader, *, context: RunContext) -> Any:
-        """A view with ``read(layers=(a, b), tokens=(c, d))``."""
-        return _View(self, source, context)
-
-    def describe(self, header: Header) -> Mapping[str, JsonValue]:
-        table, chunk_tokens = _parameters(header)
-        return {
-            **describe_table(table),
-            "variant": header.parameters["variant"],
-            "chunk_tokens": chunk_tokens,
-            "profile": header.weights[0][:12] if header.weights else "none",
-        }
 
 
-class _View:
-    """Random access to a CacheGen file."""
-
-    def __init__(self, codec: CacheGenCodec, source: ContainerReader, context: RunContext) -> None:
-        self._codec = codec
-        self._source = source
-        self._context = context
-        self.table: CacheTable = _parameters(source.header)[0]
-
-    def read(
-        self,
-        *,
-        layers: tuple[int, int | None] = (0, None),
-        tokens: tuple[int, int | None] = (0, None),
-        settings: Mapping[str, str] | None = None,
-    ) -> Cache:
-        """The cache of a range of layers and tokens; only the chunks it needs are read."""
-        selection = Selection(ranges={"layers": layers, "tokens": tokens}, settings=settings or {})
-        return self._codec.decode_cache(self._source, context=self._context, selection=selection)
-
-
-def _parameters(header: Header) -> tuple[CacheTable, int]:
-    from .cache import CacheTable
-
-    values = header.parameters
-    chunk_tokens = values.get("chunk_tokens")
-    if not isinstance(chunk_tokens, int) or not 1 <= chunk_tokens <= 1 << 20:
-        raise CorruptFile(f"header: chunk_tokens {chunk_tokens!r} is out of range")
-    if values.get("variant") not in ("paper", "published-code"):
-        raise CorruptFile(f"header: variant {values.get('variant')!r} is unknown")
-    return CacheTable.from_json(values.get("cache")), chunk_tokens
+def _variant(header: Header) -> str:
+    variant = header.parameters.get("variant")
+    if variant not in ("paper", "published-code"):
+        raise CorruptFile(f"header: variant {variant!r} is unknown")
+    return str(variant)

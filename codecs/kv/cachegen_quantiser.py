@@ -54,16 +54,12 @@ def quantise_deltas(values: Floats, step: float) -> tuple[Symbols, Symbols, Floa
     return quantised, deltas.astype(np.int32), peaks
 
 
-def dequantise_deltas(anchors: Symbols, deltas: Symbols, peaks: Floats, step: float) -> Floats:
-    """Invert :func:`quantise_deltas`: float32 [tokens, channels]."""
-    tokens = len(anchors) + len(deltas)
-    starts = np.arange(0, tokens, GROUP_TOKENS)
-    others = np.setdiff1d(np.arange(tokens), starts)
-    restored = anchors * (peaks / np.float32(_ANCHOR_PEAK))[:, None]
-    values = np.empty((tokens, anchors.shape[1]), np.float32)
-    values[starts] = restored
-    values[others] = restored[others // GROUP_TOKENS] + deltas * np.float32(step)
-    return values
+def dequantise_deltas(anchors: Symbols, deltas: Symbols, peaks: Floats, step: float, values: Floats) -> None:
+    """Invert :func:`quantise_deltas`, into ``values`` [heads, tokens, width], C-contiguous."""
+    from .cachegen_loops import restore_deltas
+
+    scales = (peaks / np.float32(_ANCHOR_PEAK)).astype(np.float32)
+    restore_deltas(anchors, deltas, scales, np.float32(step), GROUP_TOKENS, values)
 
 
 def quantise_maxima(values: Floats, bins: int) -> tuple[Symbols, Floats]:
@@ -77,10 +73,11 @@ def quantise_maxima(values: Floats, bins: int) -> tuple[Symbols, Floats]:
     return symbols.astype(np.int32), peaks
 
 
-def dequantise_maxima(symbols: Symbols, peaks: Floats, bins: int) -> Floats:
-    """Invert :func:`quantise_maxima`."""
-    restored: Floats = (symbols * (peaks / np.float32(bins // 2 - 1))[:, None]).astype(np.float32)
-    return restored
+def dequantise_maxima(symbols: Symbols, peaks: Floats, bins: int, values: Floats) -> None:
+    """Invert :func:`quantise_maxima`, into ``values`` [heads, tokens, width], C-contiguous."""
+    from .cachegen_loops import restore_maxima
+
+    restore_maxima(symbols, (peaks / np.float32(bins // 2 - 1)).astype(np.float32), values)
 
 
 def peaks_to_bytes(peaks: Floats) -> bytes:

@@ -1,4 +1,9 @@
-"""CacheGen's statistics: a delta step per layer, a frequency table per layer and channel; calibrated or own."""
+"""CacheGen's statistics: a step per layer, and per channel a centre and one of a few frequency tables.
+
+The paper keeps a distribution for every layer and channel. Here every channel has a centre of its own and the table
+that codes it best out of :data:`CLASSES`, which are found together: tables from the channels that use them, channels
+to the tables that suit them. That loses little rate and makes the tables of a cache some thousands of bytes.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...entropy.bit_io import append_varint, read_varint
+from ...entropy.class_lanes import check_class_tables
 from ...entropy.frequency_table import FrequencyTable
 from ...entropy.table_format import read_table
 from ...formats.errors import CorruptFile, InvalidParameter
 from ...formats.limits import DEFAULT_LIMITS
 from ...formats.safetensors_file import Tensor, read_safetensors, write_safetensors
 from .cachegen_quantiser import delta_step, quantise_deltas, quantise_maxima
+from .integer_fields import append_integers, read_integers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,32 +33,47 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 __all__ = [
+    "CLASSES",
     "CacheGenTables",
+    "ChannelTables",
     "PartTables",
     "build_tables",
     "load_tables",
+    "profile_levels",
     "read_tables",
     "save_tables",
     "write_tables",
 ]
 
+CLASSES = 48
 _FORMAT = "codeckit.cachegen-profile"
-_REACH = 400
-_PRIOR = 8.0
-_SCALE = 1 << 30
+_LOWEST, _HIGHEST = -127, 126
+_SLOTS = _HIGHEST - _LOWEST + 2  # the last one counts escapes
+_ROUNDS = 4
+_PRIOR = 20.0
+_LEAST_SHARE = 0.5 / 4096
 _PUBLISHED_BINS = (12, 16, 32)
+_MAX_CENTRE = 1 << 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelTables:
+    """Per channel: the symbol in the middle, int16 [channels], and the number of its table, uint8 [channels]."""
+
+    centres: NDArray[np.int16]
+    classes: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartTables:
-    """Of one part of one layer: the delta step, or the bins of the published code, and a table per channel.
+    """Of one part of one layer: the delta step, or the bins of the published code, and the tables of its channels.
 
-    For the published code ``anchors`` is empty and its only symbols are those of ``others``.
+    The published code has no ``anchors``, and its only symbols are those of ``others``.
     """
 
     step: float
-    anchors: tuple[FrequencyTable, ...]
-    others: tuple[FrequencyTable, ...]
+    anchors: ChannelTables | None
+    others: ChannelTables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +81,7 @@ class CacheGenTables:
     """Every part in file order; ``level`` as in the codec's parameters, 0 for the published code."""
 
     parts: tuple[PartTables, ...]
+    tables: tuple[FrequencyTable, ...]
     level: int
 
 
@@ -70,27 +93,24 @@ def build_tables(
     ``bins`` per part selects the published code's quantiser, else the paper's with ``level`` thousandths.
     """
     count = len(samples[0])
-    parts = []
+    steps: list[float] = []
+    symbols: list[NDArray[np.int32]] = []
     for number in range(count):
         values = [sample[number] for sample in samples]
         if bins is not None:
-            symbols = np.concatenate([quantise_maxima(v, bins[number])[0] for v in values])
-            parts.append(PartTables(step=float(bins[number]), anchors=(), others=_channel_tables(symbols)))
+            steps.append(float(bins[number]))
+            symbols.append(np.concatenate([quantise_maxima(v, bins[number])[0] for v in values]))
             continue
         # the root mean square of the channels' standard deviations
         deviation = float(np.sqrt(np.concatenate(values).var(axis=0).mean()))
-        layer = number * layers // count
-        step = max(delta_step(layer, layers, level / 1000) * deviation, 1e-20)
-        step = float(np.float32(step))
-        coded = [quantise_deltas(v, step) for v in values]
-        parts.append(
-            PartTables(
-                step=step,
-                anchors=_channel_tables(np.concatenate([c[0] for c in coded])),
-                others=_channel_tables(np.concatenate([c[1] for c in coded])),
-            )
-        )
-    return CacheGenTables(parts=tuple(parts), level=0 if bins is not None else level)
+        step = max(delta_step(number * layers // count, layers, level / 1000) * deviation, 1e-20)
+        steps.append(float(np.float32(step)))
+        coded = [quantise_deltas(v, steps[-1]) for v in values]
+        symbols += [np.concatenate([c[kind] for c in coded]) for kind in (0, 1)]
+    channels, tables = _cluster(symbols)
+    own = iter(channels)
+    parts = [PartTables(step=step, anchors=None if bins is not None else next(own), others=next(own)) for step in steps]
+    return CacheGenTables(parts=tuple(parts), tables=tables, level=0 if bins is not None else level)
 
 
 def write_tables(tables: CacheGenTables) -> bytes:
@@ -98,12 +118,14 @@ def write_tables(tables: CacheGenTables) -> bytes:
     out = bytearray()
     append_varint(out, tables.level)
     append_varint(out, len(tables.parts))
+    rows = _rows(tables.parts)
     for part in tables.parts:
-        out += np.float32(part.step).tobytes()
-        for row in (part.anchors, part.others):
-            append_varint(out, len(row))
-            for table in row:
-                out += table.to_bytes()
+        out += np.float32(part.step).astype("<f4").tobytes()
+        append_varint(out, part.others.classes.size)
+    append_integers(out, np.concatenate([row.centres for row in rows]))
+    append_integers(out, np.concatenate([row.classes for row in rows]))
+    for table in tables.tables:
+        out += table.to_bytes()
     return bytes(out)
 
 
@@ -112,28 +134,42 @@ def read_tables(data: bytes) -> CacheGenTables:
     what = "CacheGen tables"
     level, position = read_varint(data, 0, what)
     count, position = read_varint(data, position, what)
-    parts = []
+    steps, sizes = [], []
+    kinds = 2 if level else 1
     for _ in range(count):
         if position + 4 > len(data):
             raise CorruptFile(f"{what}: the data end inside a step")
         step = float(np.frombuffer(data, "<f4", 1, position)[0])
-        if not (np.isfinite(step) and step > 0):
+        if not (np.isfinite(step) and step > 0) or (level == 0 and step not in _PUBLISHED_BINS):
             raise CorruptFile(f"{what}: a step is {step}")
-        position += 4
-        rows: list[tuple[FrequencyTable, ...]] = []
-        for _ in range(2):
-            size, position = read_varint(data, position, what)
-            found = []
-            for _ in range(size):
-                table, position = read_table(data, position)
-                found.append(table)
-            rows.append(tuple(found))
-        if not rows[0] and int(step) not in _PUBLISHED_BINS:
-            raise CorruptFile(f"{what}: {step} bins; the published code has 12, 16 or 32")
-        parts.append(PartTables(step=step, anchors=rows[0], others=rows[1]))
+        size, position = read_varint(data, position + 4, what)
+        steps.append(step)
+        sizes += [size] * kinds
+    total = sum(sizes)
+    centres, position = read_integers(data, position, total, what)
+    classes, position = read_integers(data, position, total, what)
+    if (
+        np.abs(centres).max(initial=0) >= _MAX_CENTRE
+        or not 0 <= classes.min(initial=0) <= classes.max(initial=0) < CLASSES
+    ):
+        raise CorruptFile(f"{what}: a centre or a class is out of range")
+    found: list[FrequencyTable] = []
+    for _ in range(CLASSES):
+        table, position = read_table(data, position)
+        found.append(table)
     if position != len(data):
         raise CorruptFile(f"{what}: {len(data) - position} bytes left over")
-    return CacheGenTables(parts=tuple(parts), level=level)
+    try:
+        check_class_tables(found)
+    except InvalidParameter as error:
+        raise CorruptFile(f"{what}: {error}") from error
+    edges = np.cumsum(sizes)[:-1]
+    rows = iter(
+        ChannelTables(centres=a.astype(np.int16), classes=b.astype(np.uint8))
+        for a, b in zip(np.split(centres, edges), np.split(classes, edges), strict=True)
+    )
+    parts = [PartTables(step=step, anchors=next(rows) if level else None, others=next(rows)) for step in steps]
+    return CacheGenTables(parts=tuple(parts), tables=tuple(found), level=level)
 
 
 def save_tables(tables: Sequence[CacheGenTables], model: str, stream: Any) -> str:
@@ -152,6 +188,27 @@ def load_tables(path: Path, level: int) -> tuple[CacheGenTables, str, str]:
 
     Raises :class:`InvalidParameter` for a missing file or level, :class:`CorruptFile` for a damaged one.
     """
+    data, tensors, metadata = _read_profile(path)
+    if f"levels.{level}" not in tensors:
+        known = ", ".join(str(number) for number in _levels(tensors))
+        raise InvalidParameter(f"the profile {path} was made for the levels {known}, not for level={level}")
+    tables = read_tables(tensors[f"levels.{level}"].data.tobytes())
+    if tables.level != level:
+        raise CorruptFile(f"{path}: the tables of level {level} are of level {tables.level}")
+    return tables, metadata.get("model", ""), hashlib.sha256(data).hexdigest()
+
+
+def profile_levels(path: Path) -> list[int]:
+    """The levels a profile was made for."""
+    return _levels(_read_profile(path)[1])
+
+
+def _levels(tensors: Mapping[str, Tensor]) -> list[int]:
+    numbers = [name.partition("levels.")[2] for name in tensors]
+    return sorted(int(number) for number in numbers if number.isdecimal())
+
+
+def _read_profile(path: Path) -> tuple[bytes, dict[str, Tensor], dict[str, str]]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -159,28 +216,76 @@ def load_tables(path: Path, level: int) -> tuple[CacheGenTables, str, str]:
     tensors, metadata = read_safetensors(data, name=str(path), limits=DEFAULT_LIMITS)
     if metadata.get("format") != _FORMAT:
         raise CorruptFile(f"{path} is not a {_FORMAT} file; make one with `codec train cachegen`")
-    if f"levels.{level}" not in tensors:
-        known = ", ".join(sorted(name.partition(".")[2] for name in tensors))
-        raise InvalidParameter(f"the profile {path} was made for the levels {known}, not for level={level}")
-    tables = read_tables(tensors[f"levels.{level}"].data.tobytes())
-    return tables, metadata.get("model", ""), hashlib.sha256(data).hexdigest()
+    return data, tensors, metadata
 
 
-def _channel_tables(symbols: NDArray[np.int32]) -> tuple[FrequencyTable, ...]:
-    """One table per channel of ``symbols`` [samples, channels]: its histogram with a geometric prior."""
-    reach = int(min(np.abs(symbols).max(initial=0), _REACH))
-    magnitudes = np.abs(np.arange(-reach, reach + 1))
-    result = []
-    for row in symbols.T:
-        inside = row[np.abs(row) <= reach]
-        counts = np.bincount(inside + reach, minlength=2 * reach + 1)
-        mean = float(np.abs(row).sum()) / max(row.size, 1) + 0.02
-        prior = (mean / (1 + mean)) ** magnitudes
-        shares = counts + _PRIOR * prior / prior.sum()
-        used = magnitudes[shares > 1e-3]
-        edge = int(used.max(initial=0))
-        kept = shares[reach - edge : reach + edge + 1]
-        escape = row.size - inside.size + 0.01
-        scaled = np.round(np.append(kept, escape) / (row.size + _PRIOR) * _SCALE).astype(np.int64)
-        result.append(FrequencyTable.from_counts(scaled, minimum=-edge, escape=True, bits=16))
-    return tuple(result)
+def _rows(parts: Sequence[PartTables]) -> list[ChannelTables]:
+    return [row for part in parts for row in (part.anchors, part.others) if row is not None]
+
+
+def _cluster(symbols: Sequence[NDArray[np.int32]]) -> tuple[list[ChannelTables], tuple[FrequencyTable, ...]]:
+    """Centres, classes and tables for arrays [samples, channels]."""
+    centres = [_centres(own) for own in symbols]
+    counts = np.concatenate([_histograms(own, centre) for own, centre in zip(symbols, centres, strict=True)])
+    magnitudes = np.abs(np.arange(_LOWEST, _HIGHEST + 1))
+    spread = (counts[:, :-1] @ magnitudes.astype(np.float32)) / np.maximum(counts[:, :-1].sum(axis=1), 1)
+    # from 1/16 to 96 in equal ratios
+    classes = np.clip(np.round((np.log2(spread + 1e-6) + 4) * (CLASSES - 1) / 10.6), 0, CLASSES - 1).astype(np.int64)
+    tables = _tables_of(counts, classes)
+    for _ in range(_ROUNDS):
+        classes = (counts @ _costs(tables)).argmin(axis=1)
+        tables = _tables_of(counts, classes)
+    edges = np.cumsum([own.shape[1] for own in symbols])[:-1]
+    rows = [
+        ChannelTables(centres=centre, classes=own.astype(np.uint8))
+        for centre, own in zip(centres, np.split(classes, edges), strict=True)
+    ]
+    return rows, tables
+
+
+def _centres(symbols: NDArray[np.int32]) -> NDArray[np.int16]:
+    if len(symbols) == 0:
+        return np.zeros(symbols.shape[1], np.int16)
+    limit = _MAX_CENTRE - 1
+    centres: NDArray[np.int16] = np.clip(np.round(symbols.mean(axis=0)), -limit, limit).astype(np.int16)
+    return centres
+
+
+def _histograms(symbols: NDArray[np.int32], centres: NDArray[np.int16]) -> NDArray[np.float32]:
+    """float32 [channels, slots]: how often each symbol occurs, less the channel's centre."""
+    channels = symbols.shape[1]
+    slots = symbols - centres - _LOWEST
+    slots = np.where((slots < 0) | (slots >= _SLOTS - 1), _SLOTS - 1, slots)
+    flat = np.bincount((slots + np.arange(channels) * _SLOTS).ravel(), minlength=channels * _SLOTS)
+    return flat.reshape(channels, _SLOTS).astype(np.float32)
+
+
+def _tables_of(counts: NDArray[np.float32], classes: NDArray[np.int64]) -> tuple[FrequencyTable, ...]:
+    return tuple(_table(counts[classes == number].sum(axis=0, dtype=np.float64)) for number in range(CLASSES))
+
+
+def _table(counts: NDArray[np.float64]) -> FrequencyTable:
+    """The counts with a geometric prior of the same spread; what is rarer than half a 4096th escapes."""
+    values = np.arange(_LOWEST, _HIGHEST + 1)
+    inside = counts[:-1]
+    mean = float((inside * np.abs(values)).sum()) / max(float(inside.sum()), 1.0) + 0.02
+    prior = (mean / (1 + mean)) ** np.abs(values)
+    shares = (inside + _PRIOR * prior / prior.sum()) / (float(counts.sum()) + _PRIOR)
+    kept = np.flatnonzero(shares >= _LEAST_SHARE)
+    first, last = min(int(kept[0]), -_LOWEST), max(int(kept[-1]), -_LOWEST)
+    chosen = shares[first : last + 1]
+    scaled = np.round(np.append(chosen, max(1.0 - chosen.sum(), 0.0)) * (1 << 40)).astype(np.int64)
+    return FrequencyTable.from_counts(scaled, minimum=_LOWEST + first, escape=True, bits=12)
+
+
+def _costs(tables: Sequence[FrequencyTable]) -> NDArray[np.float32]:
+    """Bits of every symbol under every table, [slots, tables]; an escape costs its code too, about twice its log."""
+    values = np.arange(_LOWEST, _HIGHEST + 1)
+    costs = np.empty((_SLOTS, len(tables)), np.float32)
+    for column, table in zip(costs.T, tables, strict=True):
+        bits = 24 - np.log2(table.frequencies)
+        outside = np.maximum(values - table.maximum, table.minimum - values)
+        column[:-1] = bits[-1] + 2 * np.log2(np.maximum(outside, 1)) + 3
+        column[table.minimum - _LOWEST : table.maximum - _LOWEST + 1] = bits[:-1]
+        column[-1] = bits[-1] + 16
+    return costs

@@ -29,8 +29,8 @@ def train(data: Sequence[Path], output: Path, settings: Mapping[str, str], conte
 
     rest = dict(settings)
     levels = rest.pop("levels", "150,300,500").split(",")
-    if not all(level.isdecimal() and 10 <= int(level) <= 10_000 for level in levels):
-        raise InvalidParameter(f"levels={','.join(levels)} are not whole numbers in 10..10000")
+    if not all(level.isdecimal() and 50 <= int(level) <= 10_000 for level in levels):
+        raise InvalidParameter(f"levels={','.join(levels)} are not whole numbers in 50..10000")
     chosen = TrainingSettings.from_strings(rest)
     tokenizer, model = load_model(chosen.model)
     samples: list[list[NDArray[np.float32]]] = []

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...formats.errors import CorruptFile, InvalidParameter
 from ...formats.header import Header
-from ..protocol import Selection
+from .cache_codec import CacheCodec, check_chunk_tokens, read_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
     from ...formats.canonical_json import JsonValue
     from ...formats.reader import ContainerReader
-    from ...formats.tensors import TensorSink, TensorSource
+    from ...formats.tensors import TensorSource
     from ...formats.writer import ContainerWriter
     from ..protocol import Figure
     from ..run_context import RunContext
     from .cache import Cache, CacheTable
-    from .streaming import CacheStream
+    from .decoding import CacheRange, LayerRange
 
-__all__ = ["CacheView", "KVCodec", "KVParams", "cache_figures", "describe_table"]
+__all__ = ["KVCodec", "KVParams"]
 
 _MAX_QUALITY = 120
 
@@ -49,17 +49,18 @@ class KVParams:
     def __post_init__(self) -> None:
         if not 0 <= self.quality <= _MAX_QUALITY:
             raise InvalidParameter(f"quality={self.quality} is not in 0..{_MAX_QUALITY}")
-        if not 1 <= self.chunk_tokens <= 1 << 20:
-            raise InvalidParameter(f"chunk_tokens={self.chunk_tokens} is not in 1..{1 << 20}")
+        check_chunk_tokens(self.chunk_tokens)
         if not self.profile:
             raise InvalidParameter("profile is empty; give a file, 'auto' or 'none'")
 
 
-class KVCodec:
-    """See :class:`KVParams` and ``docs/kv.md``."""
+class KVCodec(CacheCodec):
+    """See :class:`KVParams` and ``docs/kv.md``.
+
+    Decode settings: ``profile`` (a file), ``first_position`` (where the first decoded token shall stand).
+    """
 
     id: ClassVar[str] = "kv"
-    kind: ClassVar[str] = "tensors"
     summary: ClassVar[str] = "LLM KV caches, predicted across layers, quantised by what errors cost"
     lossless: ClassVar[bool] = False
     bitstream_version: ClassVar[int] = 1
@@ -71,7 +72,7 @@ class KVCodec:
     }
     default_preset: ClassVar[str] = "balanced"
     chunk_types: ClassVar[frozenset[str]] = frozenset({"MODL", "WGTS", "KVLB"})
-    axes: ClassVar[frozenset[str]] = frozenset({"layers", "tokens"})
+    decode_settings: ClassVar[tuple[str, ...]] = ("profile", "first_position")
     checks: ClassVar[frozenset[str]] = frozenset({"weights"})
 
     def encode(
@@ -112,192 +113,71 @@ class KVCodec:
         figures["profile"] = "none" if profile is None else profile.table.model or profile.sha256[:12]
         return figures
 
-    def rate_figures(self, header: Header, output_bytes: int) -> Mapping[str, Figure]:
-        return cache_figures(header, output_bytes)
+    def _details(self, header: Header) -> Mapping[str, JsonValue]:
+        return {"quality": _quality(header), "profile": header.weights[0][:12] if header.weights else "none"}
 
-    def decode(
+    def _placed(
+        self,
+        table: CacheTable,
+        tokens: tuple[int, int],
+        settings: Mapping[str, str],
+        positions: NDArray[np.int64] | None,
+    ) -> NDArray[np.int64] | None:
+        import numpy as np
+
+        count = tokens[1] - tokens[0]
+        first = settings.get("first_position")
+        if first is not None:
+            if not first.isdecimal():
+                raise InvalidParameter(f"first_position={first} is not a whole number")
+            positions = np.arange(int(first), int(first) + count)
+        if positions is None:
+            return None
+        positions = np.asarray(positions, np.int64)
+        if table.rotary is None:
+            raise InvalidParameter("the file knows no rotary embedding, so its keys cannot be moved")
+        if positions.shape != (count,) or int(positions.min()) < 0:
+            raise InvalidParameter(f"positions must be {count} numbers from 0 on, one per token")
+        return positions
+
+    def _ranges(
         self,
         source: ContainerReader,
-        sink: TensorSink,
-        *,
-        context: RunContext,
-        selection: Selection | None = None,
-    ) -> Mapping[str, Figure]:
-        """Write the tensors of the cache, or of the selected ``layers`` and ``tokens``.
-
-        Settings: ``profile`` (a file), ``first_position`` (where the first decoded token shall stand).
-        """
-        from .cache_tensors import write_cache
-
-        cache = self.decode_cache(source, context=context, selection=selection)
-        write_cache(cache, sink)
-        return {"elements": cache.table.elements}
-
-    def decode_cache(
-        self,
-        source: ContainerReader,
-        *,
-        context: RunContext,
-        selection: Selection | None = None,
-        positions: NDArray[np.int64] | None = None,
-    ) -> Cache:
-        """The cache itself; ``positions`` [tokens] places its keys at any positions.
-
-        Raises :class:`InvalidParameter` where the keys cannot be moved because the file knows no rotary embedding.
-        """
-        return self._stream(source, context, selection, positions, at_once=True).finish()
-
-    def stream_cache(
-        self,
-        source: ContainerReader,
-        *,
-        context: RunContext,
-        selection: Selection | None = None,
-        positions: NDArray[np.int64] | None = None,
-    ) -> CacheStream:
-        """The same, layer by layer while the bytes arrive."""
-        return self._stream(source, context, selection, positions, at_once=False)
-
-    def _stream(
-        self,
-        source: ContainerReader,
-        context: RunContext,
-        selection: Selection | None,
+        wanted: CacheRange,
+        result: Cache,
+        settings: Mapping[str, str],
         positions: NDArray[np.int64] | None,
         *,
+        whole: bool,
         at_once: bool,
-    ) -> CacheStream:
-        from dataclasses import replace
-
-        from .decoding import CacheRange, blank_cache, decode_layers
+        context: RunContext,
+    ) -> Iterator[LayerRange]:
+        from .decoding import decode_layers
         from .profile_lookup import profile_for_file
-        from .streaming import CacheStream
 
-        table, quality, chunk_tokens = _parameters(source.header)
-        chosen = selection or Selection()
-        settings = dict(chosen.settings)
-        path = settings.pop("profile", None)
-        first = settings.pop("first_position", None)
-        if settings:
-            raise InvalidParameter(
-                f"decode setting {next(iter(settings))!r} is unknown; known: profile, first_position"
-            )
-        wanted = CacheRange(
-            layers=chosen.range_of("layers", len(table.layers)),
-            tokens=chosen.range_of("tokens", table.tokens),
-        )
-        positions = _new_positions(table, wanted.tokens, first, positions)
+        table, chunk_tokens = read_parameters(source.header)
+        quality = _quality(source.header)
         hashes = source.header.weights
-        profile = profile_for_file(hashes[0], path) if hashes else None
+        profile = profile_for_file(hashes[0], settings.get("profile")) if hashes else None
         if profile is not None:
             profile.check_fits(table)
-        cache = blank_cache(table, wanted, context)
-        if positions is not None:
-            cache = replace(cache, table=replace(cache.table, first_position=int(positions[0])))
-        ranges = decode_layers(
+        return decode_layers(
             source,
             table,
             wanted,
-            cache,
+            result,
             profile=profile,
             quality=quality,
             chunk_tokens=chunk_tokens,
             positions=positions,
-            whole=not chosen.ranges,
+            whole=whole,
             at_once=at_once,
             context=context,
         )
-        return CacheStream(cache, ranges)
-
-    def open(self, source: ContainerReader, *, context: RunContext) -> CacheView:
-        """A :class:`CacheView`."""
-        return CacheView(self, source, context)
-
-    def describe(self, header: Header) -> Mapping[str, JsonValue]:
-        table, quality, chunk_tokens = _parameters(header)
-        return {
-            **describe_table(table),
-            "quality": quality,
-            "chunk_tokens": chunk_tokens,
-            "profile": header.weights[0][:12] if header.weights else "none",
-        }
 
 
-class CacheView:
-    """Random access: ``view.read(layers=(a, b), tokens=(c, d))`` reads only the chunks it needs."""
-
-    def __init__(self, codec: KVCodec, source: ContainerReader, context: RunContext) -> None:
-        self._codec = codec
-        self._source = source
-        self._context = context
-        self.table: CacheTable = _parameters(source.header)[0]
-
-    def read(
-        self,
-        *,
-        layers: tuple[int, int | None] = (0, None),
-        tokens: tuple[int, int | None] = (0, None),
-        settings: Mapping[str, str] | None = None,
-    ) -> Cache:
-        """The cache of a range of layers and tokens."""
-        selection = Selection(ranges={"layers": layers, "tokens": tokens}, settings=settings or {})
-        return self._codec.decode_cache(self._source, context=self._context, selection=selection)
-
-
-def cache_figures(header: Header, output_bytes: int) -> dict[str, Figure]:
-    """Rates of a file that holds a cache, from all of its bytes."""
-    from .cache import CacheTable
-
-    table = CacheTable.from_json(header.parameters["cache"])
-    return {
-        "bits_per_element": 8 * output_bytes / table.elements,
-        "ratio_to_16_bit": 2 * table.elements / output_bytes,
-    }
-
-
-def describe_table(table: CacheTable) -> dict[str, JsonValue]:
-    """What a person wants to know about a cache."""
-    first = table.layers[0]
-    alike = all(layer == first for layer in table.layers)
-    parts = ", ".join(f"{p.role} {p.heads}x{p.width} {p.dtype}" for p in first.parts)
-    return {
-        "model": table.model or "unknown",
-        "layers": len(table.layers),
-        "tokens": table.tokens,
-        "parts": parts if alike else f"{parts} (layer 0; layers differ)",
-        "rope": "none" if table.rotary is None else table.rotary.style,
-        "first_position": table.first_position,
-    }
-
-
-def _new_positions(
-    table: CacheTable, tokens: tuple[int, int], first: str | None, positions: NDArray[np.int64] | None
-) -> NDArray[np.int64] | None:
-    """Where the keys of ``tokens`` shall stand, int64 [tokens]; None where they were."""
-    import numpy as np
-
-    count = tokens[1] - tokens[0]
-    if first is not None:
-        if not first.isdecimal():
-            raise InvalidParameter(f"first_position={first} is not a whole number")
-        positions = np.arange(int(first), int(first) + count)
-    if positions is None:
-        return None
-    positions = np.asarray(positions, np.int64)
-    if table.rotary is None:
-        raise InvalidParameter("the file knows no rotary embedding, so its keys cannot be moved")
-    if positions.shape != (count,) or int(positions.min()) < 0:
-        raise InvalidParameter(f"positions must be {count} numbers from 0 on, one per token")
-    return positions
-
-
-def _parameters(header: Header) -> tuple[CacheTable, int, int]:
-    from .cache import CacheTable
-
-    values = header.parameters
-    quality, chunk_tokens = values.get("quality"), values.get("chunk_tokens")
+def _quality(header: Header) -> int:
+    quality = header.parameters.get("quality")
     if not isinstance(quality, int) or not 0 <= quality <= _MAX_QUALITY:
         raise CorruptFile(f"header: quality {quality!r} is not in 0..{_MAX_QUALITY}")
-    if not isinstance(chunk_tokens, int) or not 1 <= chunk_tokens <= 1 << 20:
-        raise CorruptFile(f"header: chunk_tokens {chunk_tokens!r} is out of range")
-    return CacheTable.from_json(values.get("cache")), quality, chunk_tokens
+    return quality

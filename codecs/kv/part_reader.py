@@ -20,13 +20,13 @@ __all__ = ["PartReader"]
 
 
 class PartReader:
-    """Parts of ``cache``; any number of threads may read."""
+    """Parts of ``cache``; any number of threads may read. With ``rotated`` keys stay as they are, after RoPE."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, *, rotated: bool = False) -> None:
         table = cache.table
         self._cache = cache
         self._turns: Turns | None = None
-        if table.rotary is not None:
+        if table.rotary is not None and not rotated:
             self._turns = Turns.from_positions(table.rotary, table.first_position + np.arange(table.tokens))
 
     def read(self, layer: int, part: int, start: int, stop: int) -> NDArray[np.float32]:

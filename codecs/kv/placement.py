@@ -51,19 +51,20 @@ class Turns:
 
 def place(
     values: NDArray[np.float32],
-    mean: NDArray[np.float32],
+    mean: NDArray[np.float32] | None,
     turns: Turns | None,
     dtype: str,
     target: NDArray[Any],
     first_token: int,
 ) -> None:
-    """Write ``values + mean``, turned where ``turns`` are given, to ``target`` from ``first_token`` on.
+    """Write ``values``, plus ``mean`` and turned by ``turns`` where they are given, to ``target``.
 
     ``values`` [heads, tokens, width] are overwritten; ``mean`` is [heads, width]; ``target`` [heads, more tokens,
-    width] is of the storage type ``dtype``; both arrays are C-contiguous. Raises :class:`InvalidParameter` where
-    float16 would overflow.
+    width] is of the storage type ``dtype`` and filled from ``first_token`` on; both arrays are C-contiguous. Raises
+    :class:`InvalidParameter` where float16 would overflow.
     """
-    add_mean(values, mean)
+    if mean is not None:
+        add_mean(values, mean)
     if turns is not None:
         turns.apply(values)
     if dtype == "BF16":
