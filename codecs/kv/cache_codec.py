@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ...formats.errors import CorruptFile, InvalidParameter
 from ..protocol import Selection
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from .decoding import CacheRange, LayerRange
     from .streaming import CacheStream
 
-__all__ = ["CacheCodec", "CacheView", "check_chunk_tokens", "read_parameters", "thread_count"]
+__all__ = [
+    "CacheCodec",
+    "CacheView",
+    "cache_figures",
+    "check_chunk_tokens",
+    "describe_table",
+    "read_parameters",
+    "thread_count",
+]
 
 _MAX_CHUNK_TOKENS = 1 << 20
 
@@ -41,11 +49,7 @@ class CacheCodec:
 
     def rate_figures(self, header: Header, output_bytes: int) -> Mapping[str, Figure]:
         """Bits per element, and how many times smaller than with 16 bits."""
-        table, _ = read_parameters(header)
-        return {
-            "bits_per_element": 8 * output_bytes / table.elements,
-            "ratio_to_16_bit": 2 * table.elements / output_bytes,
-        }
+        return cache_figures(header, output_bytes)
 
     def decode(
         self,
@@ -94,7 +98,7 @@ class CacheCodec:
     def describe(self, header: Header) -> Mapping[str, JsonValue]:
         """Model, layers, tokens, types and what the codec has to add."""
         table, chunk_tokens = read_parameters(header)
-        return {**_description(table), **self._details(header), "chunk_tokens": chunk_tokens}
+        return {**describe_table(table), **self._details(header), "chunk_tokens": chunk_tokens}
 
     def _details(self, header: Header) -> Mapping[str, JsonValue]:
         """What :meth:`describe` says beyond the table."""
@@ -216,7 +220,19 @@ def thread_count(context: RunContext) -> int:
     return context.threads or len(os.sched_getaffinity(0))
 
 
-def _description(table: CacheTable) -> dict[str, Any]:
+def cache_figures(header: Header, output_bytes: int) -> dict[str, Figure]:
+    """Rates of a file that holds a cache, from all of its bytes."""
+    from .cache import CacheTable
+
+    table = CacheTable.from_json(header.parameters.get("cache"))
+    return {
+        "bits_per_element": 8 * output_bytes / table.elements,
+        "ratio_to_16_bit": 2 * table.elements / output_bytes,
+    }
+
+
+def describe_table(table: CacheTable) -> dict[str, JsonValue]:
+    """What a person wants to know about a cache."""
     first = table.layers[0]
     alike = all(layer == first for layer in table.layers)
     parts = ", ".join(f"{p.role} {p.heads}x{p.width} {p.dtype}" for p in first.parts)

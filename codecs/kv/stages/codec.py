@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ....formats.errors import CorruptFile, InvalidParameter
 from ....formats.header import Header
 from ...protocol import Selection
-from ..codec import cache_figures, describe_table
+from ..cache_codec import cache_figures, describe_table
 from .plan import StagesParams
 
 if TYPE_CHECKING:
