@@ -17,6 +17,7 @@ Importing this package imports neither torch nor any codec.
 
 from __future__ import annotations
 
+from .batch_encoding import encode_many
 from .codecs.protocol import DecodeReport, EncodeReport, Selection
 from .codecs.registry import CodecListing, list_codecs
 from .codecs.run_context import CancellationToken, Progress, RunContext
@@ -75,6 +76,7 @@ __all__ = [
     "UnsupportedVersion",
     "decode",
     "encode",
+    "encode_many",
     "info",
     "list_codecs",
     "open",

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Any, BinaryIO, overload
 
 from .codecs.parameters import make_parameters
-from .codecs.protocol import Codec, EncodeReport
+from .codecs.protocol import Codec, EncodeReport, Figure
 from .codecs.registry import find_codec
 from .codecs.run_context import RunContext
 from .formats.atomic_file import AtomicFile, output_errors
@@ -20,7 +20,7 @@ from .formats.reader import ContainerReader
 from .formats.writer import ContainerWriter
 from .memory import memory_errors
 
-__all__ = ["DEFAULT_CODECS", "EncodeTarget", "choose_codec", "encode"]
+__all__ = ["DEFAULT_CODECS", "EncodeTarget", "choose_codec", "encode", "encode_report", "verify_written"]
 
 DEFAULT_CODECS: Mapping[str, str] = {
     "video": "hnerv",
@@ -94,13 +94,13 @@ def encode(
         buffer = io.BytesIO()
         _encode_to(buffer, source, chosen, params, run)
         if verify:
-            _verify(buffer, source, chosen, run)
+            verify_written(buffer, source, chosen, run)
         return buffer.getvalue()
     if isinstance(output, (str, os.PathLike)):
         with AtomicFile(output, overwrite=overwrite) as file:
             report = _encode_to(file, source, chosen, params, run)
             if verify:
-                _verify(file.stream, source, chosen, run)
+                verify_written(file.stream, source, chosen, run)
             file.commit()
             return report
     if verify:
@@ -126,23 +126,30 @@ def _encode_to(stream: Any, source: Any, codec: Codec[Any], params: Any, context
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(codec.kind, source, limits=context.limits))
         writer = ContainerWriter(stream, limits=context.limits)
-        figures = dict(codec.encode(opened, writer, params, context=context))
-        output_bytes = writer.finish()
-        input_bytes = int(opened.size_bytes)
+        figures = codec.encode(opened, writer, params, context=context)
+        return encode_report(codec, writer, opened, figures, time.perf_counter() - start)
+
+
+def encode_report(
+    codec: Codec[Any], writer: ContainerWriter, source: Any, figures: Mapping[str, Figure], seconds: float
+) -> EncodeReport:
+    """Finish a file and say what was done."""
+    output_bytes = writer.finish()
+    shown = dict(figures)
     if writer.header is not None:
-        figures |= codec.rate_figures(writer.header, output_bytes)
+        shown |= codec.rate_figures(writer.header, output_bytes)
     return EncodeReport(
         codec=codec.id,
         bitstream_version=codec.bitstream_version,
-        input_bytes=input_bytes,
+        input_bytes=int(source.size_bytes),
         output_bytes=output_bytes,
-        seconds=time.perf_counter() - start,
-        device=str(figures.pop("device", "cpu")),
-        figures=figures,
+        seconds=seconds,
+        device=str(shown.pop("device", "cpu")),
+        figures=shown,
     )
 
 
-def _verify(written: BinaryIO, source: Any, codec: Codec[Any], context: RunContext) -> None:
+def verify_written(written: BinaryIO, source: Any, codec: Codec[Any], context: RunContext) -> None:
     """Check what was written before it gets its name."""
     written.flush()
     with ContainerReader(written, limits=context.limits) as reader:

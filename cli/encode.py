@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..batch_encoding import encode_many, encodes_together
+from ..codecs.protocol import EncodeReport
 from ..codecs.run_context import CancellationToken
-from ..encoding import encode
+from ..encoding import choose_codec, encode
 from ..executors import Job as WorkerJob
 from ..executors import make_executor
-from ..formats.errors import InvalidParameter, OutputFailure
+from ..formats.errors import Cancelled, CodecError, InvalidParameter, OutputFailure
 from .output import ProgressBar, format_size, note, print_table
-from .runs import Job, cancellable, parse_settings, plan_jobs, run_context, run_jobs, show_outcomes
+from .runs import Job, cancellable, in_turn, parse_settings, plan_jobs, run_context, show_outcomes
 
 __all__ = ["run"]
 
@@ -29,7 +31,57 @@ def run(options: argparse.Namespace) -> int:
     if options.executor is not None:
         return _run_on_workers(options, jobs, settings)
     with cancellable() as token:
-        return run_jobs(options, jobs, lambda job: _encode(job, options, settings, token), _show)
+        outcomes = _outcomes(options, jobs, settings, token)
+        return show_outcomes(options, len(jobs), outcomes, _show)
+
+
+def _outcomes(
+    options: argparse.Namespace, jobs: list[Job], settings: Mapping[str, str], token: CancellationToken
+) -> Iterator[tuple[Job, Mapping[str, Any] | CodecError]]:
+    """Encode what codecs can encode together, then the rest in turn."""
+    together: dict[str, list[Job]] = {}
+    alone: list[Job] = []
+    for job in jobs:
+        codec = None if options.output_dir is None else _codec_for_many(job, options.codec)
+        (alone if codec is None else together.setdefault(codec, [])).append(job)
+    for codec, group in together.items():
+        yield from _together(group, codec, options, settings, token)
+    yield from in_turn(alone, lambda job: _encode(job, options, settings, token))
+
+
+def _codec_for_many(job: Job, codec: str | None) -> str | None:
+    """The codec an input goes to, where that can encode several together."""
+    try:
+        chosen = choose_codec(job.input, codec)
+    except CodecError:
+        return None
+    return chosen.id if encodes_together(chosen) else None
+
+
+def _together(
+    jobs: list[Job],
+    codec: str,
+    options: argparse.Namespace,
+    settings: Mapping[str, str],
+    token: CancellationToken,
+) -> Iterator[tuple[Job, Mapping[str, Any] | CodecError]]:
+    with ProgressBar(quiet=options.quiet) as bar:
+        outcomes = encode_many(
+            [(job.input, job.output) for job in jobs],
+            codec=codec,
+            preset=options.preset,
+            settings=settings,
+            context=run_context(options, bar, token),
+            overwrite=options.force,
+            verify=options.verify,
+        )
+        done = 0
+        try:
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                yield job, outcome if isinstance(outcome, CodecError) else _result(job, outcome)
+                done += 1
+        except Cancelled as error:
+            yield jobs[done], error
 
 
 def _run_on_workers(options: argparse.Namespace, jobs: list[Job], settings: Mapping[str, str]) -> int:
@@ -74,6 +126,10 @@ def _encode(
         )
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
+    return _result(job, report)
+
+
+def _result(job: Job, report: EncodeReport) -> Mapping[str, Any]:
     return {
         "command": "encode",
         "input": job.input,

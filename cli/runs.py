@@ -17,7 +17,7 @@ from ..formats.errors import Cancelled, CodecError, InvalidParameter, OutputFail
 from .exit_codes import ExitCode, exit_code_of
 from .output import ProgressBar, note, print_json
 
-__all__ = ["Job", "cancellable", "parse_settings", "plan_jobs", "run_context", "run_jobs", "show_outcomes"]
+__all__ = ["Job", "cancellable", "in_turn", "parse_settings", "plan_jobs", "run_context", "run_jobs", "show_outcomes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ def run_jobs(
     show: Callable[[Mapping[str, Any]], None],
 ) -> int:
     """Do ``work`` for each job, go on after a failed one, and return the exit code."""
-    return show_outcomes(options, len(jobs), _in_turn(jobs, work), show)
+    return show_outcomes(options, len(jobs), in_turn(jobs, work), show)
 
 
 def show_outcomes(
@@ -152,9 +152,10 @@ def show_outcomes(
     return failures[0] if count == 1 else ExitCode.SOME_FAILED
 
 
-def _in_turn(
+def in_turn(
     jobs: list[Job], work: Callable[[Job], Mapping[str, Any]]
 ) -> Iterator[tuple[Job, Mapping[str, Any] | CodecError]]:
+    """Do ``work`` for each job; an error is the outcome of its own job alone."""
     for job in jobs:
         try:
             result: Mapping[str, Any] | CodecError = work(job)

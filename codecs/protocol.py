@@ -76,7 +76,9 @@ class Codec(Protocol[P]):
     of ``--set``; ``presets`` maps names to field values and has the entry ``default_preset``.
     ``chunk_types`` are the critical chunk types its files may hold; ``axes`` what a selection may name.
     Optional: ``checks``, a frozenset that holds ``profile`` or ``weights`` where the codec itself compares that field
-    of the header with what it has; a file that needs one the codec does not check is refused for it.
+    of the header with what it has; a file that needs one the codec does not check is refused for it; and
+    ``encode_together(sources, sinks, params, *, context)``, which encodes many inputs in the bytes each would have
+    alone and returns, for each, its figures or the :class:`CodecError` that stopped it.
     Importing the class must not import torch, numba or PyAV, so that listing and describing files stays instant.
     """
 

@@ -18,25 +18,48 @@ from .map_kernels import (
     BIN_TABLE_SHIFT,
     ENERGY_CONTEXTS,
     ENERGY_EDGES,
+    FIRST_REBUILD,
     LARGEST_ENERGY,
     MAP_BINS,
     OBSERVATION,
+    REBUILD_SHIFT,
     SPREAD_CONTEXTS,
 )
 from .mixture_kernels import TOTAL
 
-__all__ = ["MapState", "coding_tables", "new_maps"]
+__all__ = ["MapState", "carry_over", "coding_tables", "new_maps"]
 
 MapState = tuple[NDArray[np.int64], ...]
 
 _PRIOR_OBSERVATIONS = 160
 _OUTERMOST = 6
+_CARRIED_SHIFT = 2
+_NEVER = 1 << 62
 
 
-def new_maps(variables: int) -> MapState:
-    """Maps that change nothing yet, for each of ``variables`` symbols of a block."""
+def new_maps(variables: int, *, learning: bool = True) -> MapState:
+    """Maps that change nothing yet, for each of ``variables`` symbols of a block; nor ever, unless ``learning``."""
     edges = _edges()
-    return (edges, *_maps(variables, SPREAD_CONTEXTS, edges), *_maps(variables, ENERGY_CONTEXTS, edges))
+    maps = (edges, *_maps(variables, SPREAD_CONTEXTS, edges), *_maps(variables, ENERGY_CONTEXTS, edges))
+    if not learning:
+        for timers in (maps[4], maps[8]):
+            timers[..., 1] = _NEVER
+    return maps
+
+
+def carry_over(maps: MapState) -> None:
+    """Begin another level: what coarser ones taught counts a quarter."""
+    edges, *rest = maps
+    prior = _prior(edges)
+    for counts, heights, slopes, timers in (rest[:4], rest[4:]):
+        if timers[0, 0, 1] == _NEVER:
+            continue
+        counts[...] = prior + ((counts - prior) >> _CARRIED_SHIFT)
+        running = np.cumsum(counts, axis=2)
+        heights[..., 1:-1] = (running[..., :-1] << 24) // running[..., -1:]
+        slopes[...] = (np.diff(heights, axis=2) << 16) // np.diff(edges)
+        timers[..., 0] >>= _CARRIED_SHIFT
+        timers[..., 1] = timers[..., 0] + np.maximum(FIRST_REBUILD, timers[..., 0] >> REBUILD_SHIFT)
 
 
 @cache
@@ -53,13 +76,16 @@ def coding_tables() -> tuple[NDArray[Any], ...]:
 
 def _maps(variables: int, contexts: int, edges: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
     shape = (variables, contexts)
-    widths = np.diff(edges)
-    prior = np.maximum(widths * (_PRIOR_OBSERVATIONS * OBSERVATION) // TOTAL, 1)
-    counts = np.tile(prior, (*shape, 1))
+    counts = np.tile(_prior(edges), (*shape, 1))
     heights = np.tile(edges, (*shape, 1))
     slopes = np.full((*shape, MAP_BINS), 1 << 16, np.int64)
-    timers = np.tile(np.array([0, 1], np.int64) * 8, (*shape, 1))
+    timers = np.tile(np.array([0, FIRST_REBUILD], np.int64), (*shape, 1))
     return counts, heights, slopes, timers
+
+
+def _prior(edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Counts that stand for :data:`_PRIOR_OBSERVATIONS` under the identity."""
+    return np.maximum(np.diff(edges) * (_PRIOR_OBSERVATIONS * OBSERVATION) // TOTAL, 1)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Coding the blocks of stages in bands of rows, one band a lane, by :mod:`.block_kernels`.
 
 A lane has its own coder stream, maps and regression, so lanes run on different cores; what differs between encoder and
-decoder is a :class:`BlockCoder`.
+decoder is a :class:`BlockCoder`. Several pictures of one size are coded together, each in lanes of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .adaptive_map import carry_over as carry_over_maps
 from .adaptive_map import coding_tables, new_maps
 from .ans import AnsStack, encode_operations
 from .block_kernels import decode_blocks, encode_blocks
@@ -29,9 +30,10 @@ _LARGE_AREA = 1 << 17
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageBlocks:
-    """One stage's blocks on a grid of ``rows`` x ``columns``, block by block: arrays ``[blocks, ...]``.
+    """One stage's blocks on a grid of ``rows`` x ``columns``, picture by picture: arrays ``[blocks, ...]``.
 
-    ``known`` ``[channels, rows + 2, columns + 2]`` are the planes a block is predicted from, their edges repeated.
+    ``known`` ``[pictures, channels, rows + 2, columns + 2]`` are the planes a block is predicted from, their edges
+    repeated; ``present`` is the same for every picture.
     """
 
     rows: int
@@ -44,16 +46,18 @@ class StageBlocks:
     hidden: NDArray[np.float32]
     base: NDArray[np.int32]
 
-    def band(self, values: NDArray[np.int32], rows: slice) -> tuple[NDArray[Any], ...]:
-        """What kernels need of some rows, with ``values`` of all blocks."""
-        blocks = slice(rows.start * self.columns, rows.stop * self.columns)
+    def band(self, values: NDArray[np.int32], picture: int, rows: slice) -> tuple[NDArray[Any], ...]:
+        """What kernels need of some rows of a picture, with ``values`` of all blocks."""
+        within = slice(rows.start * self.columns, rows.stop * self.columns)
+        before = picture * self.rows * self.columns
+        blocks = slice(before + within.start, before + within.stop)
         return (
             self.parameters[blocks],
             self.means[blocks],
             values[blocks],
-            self.present[blocks],
+            self.present[within],
             self.ranges,
-            self.known,
+            self.known[picture],
             self.hidden[blocks],
             self.base[blocks],
         )
@@ -61,22 +65,23 @@ class StageBlocks:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Whether means are regressed, and on how many of the network's features."""
+    """Whether means are regressed, on how many of the network's features, and whether maps learn."""
 
     regression: bool
     hidden: int
+    maps: bool
 
     @classmethod
-    def for_tile(cls, shape: tuple[int, ...], network: IntegerNetwork, *, regression: bool) -> Tools:
+    def for_tile(cls, shape: tuple[int, ...], network: IntegerNetwork, *, regression: bool, maps: bool = True) -> Tools:
         large = shape[1] * shape[2] >= _LARGE_AREA
-        return cls(regression, network.shape.channels if large else 0)
+        return cls(regression, network.shape.channels if large else 0, maps)
 
 
 class _Lane:
     """What adapts while a lane is coded: maps and regression of both stages."""
 
     def __init__(self, tools: Tools) -> None:
-        self.maps = [new_maps(PLANES * grids) for grids in (1, 2)]
+        self.maps = [new_maps(PLANES * grids, learning=tools.maps) for grids in (1, 2)]
         self.regressions = [
             new_regression(PLANES * grids, PLANES * grids, hidden=tools.hidden, active=tools.regression)
             for grids in (1, 2)
@@ -86,33 +91,36 @@ class _Lane:
 class BlockCoder:
     """Codes the blocks of a stage, band by band; also the values of the coarsest grid."""
 
-    def __init__(self, lanes: int, pool: ThreadPoolExecutor, tools: Tools) -> None:
+    def __init__(self, pictures: int, lanes: int, pool: ThreadPoolExecutor, tools: Tools) -> None:
         self._pool = pool
-        self._lanes = [_Lane(tools) for _ in range(lanes)]
-        self._jobs: list[Future[None] | None] = [None] * lanes
+        self._lanes_each = lanes
+        self._lanes = [_Lane(tools) for _ in range(pictures * lanes)]
+        self._jobs: list[Future[None] | None] = [None] * len(self._lanes)
 
     def code(self, index: int, stage: StageBlocks, values: NDArray[np.int32]) -> None:
         """Code ``values`` ``[blocks, variables]``, filling what is not known yet."""
-        lanes = len(self._lanes)
-        edges = [stage.rows * lane // lanes for lane in range(lanes + 1)]
-        for lane in range(lanes):
-            rows = slice(edges[lane], edges[lane + 1])
-            self._jobs[lane] = self._pool.submit(self._after, self._jobs[lane], lane, index, stage, values, rows)
+        for lane in range(len(self._lanes)):
+            picture, number = divmod(lane, self._lanes_each)
+            first, last = (stage.rows * edge // self._lanes_each for edge in (number, number + 1))
+            band = stage.band(values, picture, slice(first, last))
+            job = self._pool.submit(self._after, self._jobs[lane], lane, index, band, (first, stage.columns))
+            self._jobs[lane] = job
 
     def _after(
         self,
         earlier: Future[None] | None,
         lane: int,
         index: int,
-        stage: StageBlocks,
-        values: NDArray[np.int32],
-        rows: slice,
+        band: tuple[NDArray[Any], ...],
+        place: tuple[int, int],
     ) -> None:
         """Code a band once the lane's band before is done; the pool starts jobs in order, so that one has begun."""
         if earlier is not None:
             earlier.result()
-        carry_over(self._lanes[lane].regressions[index])
-        self._code_band(lane, index, stage.band(values, rows), (rows.start, stage.columns))
+        state = self._lanes[lane]
+        carry_over(state.regressions[index])
+        carry_over_maps(state.maps[index])
+        self._code_band(lane, index, band, place)
 
     def wait(self) -> None:
         """Until everything is coded."""
@@ -124,14 +132,14 @@ class BlockCoder:
         raise NotImplementedError
 
     def code_uniform(self, values: NDArray[np.int32], ranges: NDArray[np.int64]) -> None:
-        """Code values ``[count]`` of the coarsest grid, each equally likely within its range."""
+        """Code values ``[pictures, count]`` of the coarsest grids, each equally likely within its range."""
         raise NotImplementedError
 
 
 class BlockEncoder(BlockCoder):
-    def __init__(self, lanes: int, pool: ThreadPoolExecutor, tools: Tools) -> None:
-        super().__init__(lanes, pool, tools)
-        self._operations: list[list[NDArray[np.uint32]]] = [[] for _ in range(lanes)]
+    def __init__(self, pictures: int, lanes: int, pool: ThreadPoolExecutor, tools: Tools) -> None:
+        super().__init__(pictures, lanes, pool, tools)
+        self._operations: list[list[NDArray[np.uint32]]] = [[] for _ in self._lanes]
 
     def _code_band(self, lane: int, index: int, band: tuple[NDArray[Any], ...], place: tuple[int, int]) -> None:
         state = self._lanes[lane]
@@ -141,24 +149,25 @@ class BlockEncoder(BlockCoder):
         self._operations[lane].append(operations)
 
     def code_uniform(self, values: NDArray[np.int32], ranges: NDArray[np.int64]) -> None:
-        slots = _uniform_slots(values.astype(np.int64), ranges)
-        self._operations[0].append(np.stack(slots).astype(np.uint32))
+        for picture, own in enumerate(values):
+            slots = _uniform_slots(own.astype(np.int64), ranges)
+            self._operations[picture * self._lanes_each].append(np.stack(slots).astype(np.uint32))
 
-    def finish(self) -> tuple[tuple[bytes, ...], float]:
-        """The lanes and their ideal code length in bits."""
+    def finish(self) -> list[tuple[bytes, float]]:
+        """Every lane, picture by picture, and its ideal code length in bits."""
         self.wait()
-        lanes, bits = [], 0.0
+        finished = []
         for parts in self._operations:
             # a lane without rows at any level has no symbols
             starts, frequencies = np.concatenate([*parts, np.empty((2, 0), np.uint32)], axis=1)
-            bits += float((24.0 - np.log2(frequencies)).sum())
-            lanes.append(encode_operations(starts, frequencies))
-        return tuple(lanes), bits
+            bits = float((24.0 - np.log2(frequencies)).sum())
+            finished.append((encode_operations(starts, frequencies), bits))
+        return finished
 
 
 class BlockDecoder(BlockCoder):
     def __init__(self, lanes: Sequence[bytes], pool: ThreadPoolExecutor, tools: Tools) -> None:
-        super().__init__(len(lanes), pool, tools)
+        super().__init__(1, len(lanes), pool, tools)
         self._stacks = [AnsStack(lane) for lane in lanes]
 
     def code(self, index: int, stage: StageBlocks, values: NDArray[np.int32]) -> None:
@@ -174,7 +183,7 @@ class BlockDecoder(BlockCoder):
     def code_uniform(self, values: NDArray[np.int32], ranges: NDArray[np.int64]) -> None:
         stack = self._stacks[0]
         for position, (low, high) in enumerate(ranges):
-            values[position] = stack.take_uniform(int(low), int(high))
+            values[0, position] = stack.take_uniform(int(low), int(high))
 
     def finish(self) -> None:
         """Raise :class:`CorruptFile` unless every lane ends where its symbols do."""

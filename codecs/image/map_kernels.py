@@ -12,9 +12,11 @@ __all__ = [
     "ENERGY_CONTEXTS",
     "ENERGY_EDGES",
     "ENERGY_UNIT",
+    "FIRST_REBUILD",
     "LARGEST_ENERGY",
     "MAP_BINS",
     "OBSERVATION",
+    "REBUILD_SHIFT",
     "SPREAD_CONTEXTS",
     "bent",
     "bin_of",
@@ -30,6 +32,9 @@ BIN_TABLE_SHIFT = 12
 """Bins are looked up by the upper bits of a probability; no bin is narrower than what is cut off."""
 OBSERVATION = 1 << 12
 SHARE_BITS = 28
+
+MOST_OBSERVATIONS = 4096 * OBSERVATION
+"""From this sum on, all counts of a map are halved: what was long ago tells less."""
 FIRST_REBUILD = 8
 REBUILD_SHIFT = 4
 
@@ -120,6 +125,12 @@ def _rebuild(edges, counts, heights, slopes):  # type: ignore[no-untyped-def]
     total = np.int64(0)
     for number in range(MAP_BINS):
         total += counts[number]
+    if total > MOST_OBSERVATIONS:
+        for number in range(MAP_BINS):
+            counts[number] -= counts[number] >> 1
+        total = np.int64(0)
+        for number in range(MAP_BINS):
+            total += counts[number]
     running = np.int64(0)
     for number in range(MAP_BINS):
         heights[number] = (running << 24) // total

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...formats.errors import CorruptFile, InvalidParameter
+from ...formats.errors import CodecError, CorruptFile, InvalidParameter
 from ...formats.header import Header
 from ...formats.picture_modes import CHANNELS_OF_MODE
 from ..protocol import Figure
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..run_context import RunContext
     from .photo_file import PhotoReader
 
-__all__ = ["CARRIED", "PcCodec", "PhotoHeader", "PhotoParameters"]
+__all__ = ["CARRIED", "PcCodec", "PhotoHeader", "PhotoParameters", "tiles_of"]
 
 CARRIED = "file"
 """Mode of files that carry their input as it was, because its pixels are not 8-bit L, LA, RGB or RGBA."""
@@ -77,11 +77,16 @@ class PhotoHeader:
 
     def tiles(self) -> list[tuple[int, int, int, int]]:
         """Left, top, right and bottom of every tile, row by row: the order of the chunks."""
-        return [
-            (left, top, min(left + self.tile, self.width), min(top + self.tile, self.height))
-            for top in range(0, self.height, self.tile)
-            for left in range(0, self.width, self.tile)
-        ]
+        return tiles_of(self.width, self.height, self.tile)
+
+
+def tiles_of(width: int, height: int, tile: int) -> list[tuple[int, int, int, int]]:
+    """Left, top, right and bottom of every tile of a picture, row by row."""
+    return [
+        (left, top, min(left + tile, width), min(top + tile, height))
+        for top in range(0, height, tile)
+        for left in range(0, width, tile)
+    ]
 
 
 class PcCodec:
@@ -114,6 +119,19 @@ class PcCodec:
         from .photo_file import encode_photo  # imports torch and numba
 
         return encode_photo(source, sink, params, context)
+
+    def encode_together(
+        self,
+        sources: Sequence[ImageSource],
+        sinks: Sequence[ContainerWriter],
+        params: PhotoParameters,
+        *,
+        context: RunContext,
+    ) -> list[Mapping[str, Figure] | CodecError]:
+        """Encode several pictures, those of one size in common passes of the network; see :class:`Codec`."""
+        from .photo_batch import encode_photos
+
+        return encode_photos(sources, sinks, params, context)
 
     def rate_figures(self, header: Header, output_bytes: int) -> Mapping[str, Figure]:
         """Bits per pixel and per sub-pixel of the whole file."""

@@ -18,9 +18,9 @@ from ..protocol import Figure
 from .carried_file import pack_file, pack_metadata, unpack_file, unpack_metadata
 from .integer_network import PROFILE, IntegerNetwork, load_integer_network
 from .packaged_weights import packaged_network_path
-from .photo_codec import CARRIED, PcCodec, PhotoHeader, PhotoParameters
+from .photo_codec import CARRIED, PcCodec, PhotoHeader, PhotoParameters, tiles_of
 from .pyramid_coding import level_size
-from .tile_payload import TileCoder
+from .tile_payload import TileCoder, TileEncoding
 from .worker_threads import worker_count
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ...formats.writer import ContainerWriter
     from ..run_context import RunContext
 
-__all__ = ["PhotoReader", "decode_photo", "encode_photo"]
+__all__ = ["PhotoReader", "decode_photo", "encode_photo", "encode_picture", "tile_coder", "write_picture"]
 
 _WEIGHT_DIGITS = 12
 
@@ -57,7 +57,7 @@ class PhotoReader:
             raise InvalidParameter("the window is empty or has a step other than 1")
         result = np.empty((bottom - top, right - left, self._photo.channels), np.uint8)
         entries = [entry for entry in self._source.index() if entry.type == "TILE"]
-        with _coder(self._threads) as coder:
+        with tile_coder(self._threads) as coder:
             for entry, tile in zip(entries, self._photo.tiles(), strict=False):
                 inside = (max(tile[0], left), max(tile[1], top), min(tile[2], right), min(tile[3], bottom))
                 if inside[0] >= inside[2] or inside[1] >= inside[3]:
@@ -78,9 +78,23 @@ def encode_photo(
     picture = source.picture()
     if picture is None:
         return _carry(source, sink, context)
-    height, width, _ = picture.pixels.shape
-    parameters: dict[str, Any] = {"mode": picture.mode, "size": [width, height]}
-    if max(height, width) > params.tile:
+    return encode_picture(picture, sink, params, context)
+
+
+def encode_picture(
+    picture: Picture, sink: ContainerWriter, params: PhotoParameters, context: RunContext
+) -> Mapping[str, Figure]:
+    """Write header and chunks of a picture, tile by tile."""
+    with tile_coder(worker_count(context)) as coder:
+        return write_picture(picture, sink, params, _encoded_tiles(picture, coder, params, context))
+
+
+def write_picture(
+    picture: Picture, sink: ContainerWriter, params: PhotoParameters, encoded: Iterator[TileEncoding]
+) -> Mapping[str, Figure]:
+    """Write header and chunks of a picture whose tiles come encoded, in order."""
+    parameters: dict[str, Any] = {"mode": picture.mode, "size": [*picture.pixels.shape[1::-1]]}
+    if max(parameters["size"]) > params.tile:
         parameters["tile"] = params.tile
     header = Header(
         codec=PcCodec.id, bitstream=PcCodec.bitstream_version, parameters=parameters, profile=_profile(_network())
@@ -89,14 +103,9 @@ def encode_photo(
     photo = PhotoHeader.from_header(header)
     tiles = photo.tiles()
     plain = 0
-    with _coder(worker_count(context)) as coder:
-        for number, tile in enumerate(tiles):
-            left, top, right, bottom = tile
-            pixels = np.ascontiguousarray(picture.pixels[top:bottom, left:right])
-            encoded = coder.encode(pixels, lanes=params.lanes, regression=params.regression)
-            plain += encoded.plain
-            sink.write_chunk("TILE", encoded.payload, span=tile, decoded_size=pixels.nbytes)
-            context.report("encode", number + 1, len(tiles), unit="tiles")
+    for tile, one in zip(tiles, encoded, strict=True):
+        plain += one.plain
+        sink.write_chunk("TILE", one.payload, span=tile, decoded_size=int(np.prod(_shape(tile, photo))))
     # after the tiles, so that a tile's sequence number is its place in the picture whatever is lost
     if picture.metadata:
         sink.write_chunk("META", pack_metadata(picture.metadata))
@@ -120,7 +129,7 @@ def decode_photo(source: ContainerReader, sink: Any, level: int, context: RunCon
     pixels = np.zeros((height, width, photo.channels), np.uint8)
     metadata: dict[str, bytes] = {}
     done = 0
-    with _coder(worker_count(context)) as coder:
+    with tile_coder(worker_count(context)) as coder:
         for chunk in source.chunks():
             if chunk.type == "META":
                 metadata = unpack_metadata(chunk.payload, context.limits)
@@ -139,6 +148,17 @@ def decode_photo(source: ContainerReader, sink: Any, level: int, context: RunCon
         context.warning(f"{len(tiles) - done} of {len(tiles)} tiles are lost and were left black")
     sink.write_picture(Picture(pixels=pixels, metadata=metadata))
     return {"width": width, "height": height}
+
+
+def _encoded_tiles(
+    picture: Picture, coder: TileCoder, params: PhotoParameters, context: RunContext
+) -> Iterator[TileEncoding]:
+    height, width, _ = picture.pixels.shape
+    tiles = tiles_of(width, height, params.tile)
+    for number, (left, top, right, bottom) in enumerate(tiles):
+        pixels = np.ascontiguousarray(picture.pixels[top:bottom, left:right])
+        yield coder.encode(pixels, lanes=params.lanes, regression=params.regression)
+        context.report("encode", number + 1, len(tiles), unit="tiles")
 
 
 def _carry(source: ImageSource, sink: ContainerWriter, context: RunContext) -> Mapping[str, Figure]:
@@ -190,7 +210,7 @@ def _network() -> IntegerNetwork:
 
 
 @contextmanager
-def _coder(threads: int) -> Iterator[TileCoder]:
+def tile_coder(threads: int) -> Iterator[TileCoder]:
     """A tile coder; torch uses ``threads`` threads meanwhile, which changes no result."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

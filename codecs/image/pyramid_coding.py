@@ -19,7 +19,15 @@ from .integer_network import IntegerNetwork, IntegerStage
 from .pyramid import base_predictions_a, base_predictions_b
 from .pyramid_network import PLANES
 
-__all__ = ["EncodedTile", "decode_tile", "encode_tile", "level_count", "level_size"]
+__all__ = [
+    "EncodedTile",
+    "code_planes",
+    "decode_tile",
+    "encode_tile",
+    "encode_tiles",
+    "level_count",
+    "level_size",
+]
 
 _COARSEST_SIDE = 4
 
@@ -46,11 +54,25 @@ def encode_tile(
     planes: NDArray[np.int16], network: IntegerNetwork, *, lanes: int, regression: bool, pool: ThreadPoolExecutor
 ) -> EncodedTile:
     """Encode YCoCg-R ``planes`` ``[3, height, width]``, or grey ``[1, height, width]``."""
-    coder = BlockEncoder(lanes, pool, Tools.for_tile(planes.shape, network, regression=regression))
-    known = _levels(network, planes.shape, torch.from_numpy(planes.astype(np.float32)), coder, 0)
-    deque(known, maxlen=0)
-    streams, bits = coder.finish()
-    return EncodedTile(lanes=streams, bits=bits)
+    return encode_tiles(planes[None], network, lanes=lanes, regression=regression, pool=pool)[0]
+
+
+def encode_tiles(
+    planes: NDArray[np.int16], network: IntegerNetwork, *, lanes: int, regression: bool, pool: ThreadPoolExecutor
+) -> list[EncodedTile]:
+    """Encode pictures ``[pictures, 3 or 1, height, width]`` together; each comes out as it would alone."""
+    tools = Tools.for_tile(planes.shape[1:], network, regression=regression)
+    coder = BlockEncoder(len(planes), lanes, pool, tools)
+    code_planes(planes, network, coder)
+    finished = coder.finish()
+    tiles = [finished[start : start + lanes] for start in range(0, len(finished), lanes)]
+    return [EncodedTile(lanes=tuple(lane for lane, _ in tile), bits=sum(bits for _, bits in tile)) for tile in tiles]
+
+
+def code_planes(planes: NDArray[np.int16], network: IntegerNetwork, coder: BlockCoder) -> None:
+    """Hand every symbol of ``planes`` ``[pictures, 3 or 1, height, width]`` to ``coder``, which encodes."""
+    known = torch.from_numpy(planes.astype(np.float32))
+    deque(_levels(network, planes.shape, known, coder, 0), maxlen=0)
 
 
 def decode_tile(
@@ -64,7 +86,7 @@ def decode_tile(
 ) -> NDArray[np.int16]:
     """Decode planes of a tile of ``shape`` (planes, height, width), down to ``level`` (0 is full size)."""
     coder = BlockDecoder(lanes, pool, Tools.for_tile(shape, network, regression=regression))
-    finest = deque(_levels(network, shape, None, coder, level), maxlen=1).pop()
+    finest = deque(_levels(network, (1, *shape), None, coder, level), maxlen=1).pop()
     if level == 0:
         coder.finish()
     return finest[0].to(torch.int16).numpy()
@@ -74,26 +96,26 @@ def decode_tile(
 def _levels(
     network: IntegerNetwork, shape: tuple[int, ...], known: torch.Tensor | None, coder: BlockCoder, last: int
 ) -> Iterator[torch.Tensor]:
-    """Code every level down to ``last``; yield the planes of each, ``[1, planes, height, width]``.
+    """Code every level down to ``last``; yield the planes of each, ``[pictures, planes, height, width]``.
 
     ``known`` are all planes when encoding, None when decoding.
     """
-    count, height, width = shape
+    pictures, count, height, width = shape
     levels = level_count(height, width)
     rows, columns = level_size(height, levels), level_size(width, levels)
     ranges = np.repeat(np.array(PLANE_RANGES[:count], np.int64), rows * columns, axis=0)
     if known is None:
-        flat = np.zeros(count * rows * columns, np.int32)
+        flat = np.zeros((pictures, count * rows * columns), np.int32)
     else:
         step = 1 << levels
-        flat = np.ascontiguousarray(known[:, ::step, ::step].numpy().astype(np.int32).reshape(-1))
+        flat = known[:, :, ::step, ::step].numpy().astype(np.int32).reshape(pictures, -1)
     coder.code_uniform(flat, ranges)
-    grid = torch.from_numpy(flat.reshape(1, count, rows, columns).astype(np.float32))
+    grid = torch.from_numpy(flat.reshape(pictures, count, rows, columns).astype(np.float32))
     yield grid
     coarser = None
     for level in range(levels - 1, last - 1, -1):
         size = (level_size(height, level), level_size(width, level))
-        target = None if known is None else known[None, :, :: 1 << level, :: 1 << level]
+        target = None if known is None else known[:, :, :: 1 << level, :: 1 << level]
         grid, coarser = _level(network.level(level), size, grid, target, coarser, coder)
         yield grid
 
@@ -130,7 +152,7 @@ def _level(
     present = _presence(rows, columns, [(rows, beside), (below, columns)], count)
     stage = _stage(stage_b, known, base, features_b, means, present)
     sides = _coded(coder, 1, stage, sides)
-    planes = coarse.new_empty(1, count, *size)
+    planes = coarse.new_empty(len(coarse), count, *size)
     planes[:, :, ::2, ::2] = coarse
     planes[:, :, 1::2, 1::2] = diagonal[:, :count, :below, :beside]
     planes[:, :, ::2, 1::2] = sides[:, :count, :, :beside]
@@ -155,17 +177,17 @@ def _stage(
         means=_flat(means).numpy(),
         present=present,
         ranges=np.array(PLANE_RANGES * grids, np.int64),
-        known=edged[0].to(torch.int32).numpy(),
+        known=edged.to(torch.int32).numpy(),
         hidden=_flat(features).numpy(),
         base=_flat(base[:, :PLANES]).to(torch.int32).numpy(),
     )
 
 
 def _coded(coder: BlockCoder, index: int, stage: StageBlocks, values: torch.Tensor) -> torch.Tensor:
-    """Code ``values`` ``[1, variables, rows, columns]``; the same when encoding, what was decoded when decoding."""
+    """Code ``values`` ``[pictures, variables, rows, columns]``; as they are when encoding."""
     flat = _flat(values).to(torch.int32).numpy()
     coder.code(index, stage, flat)
-    grid = torch.from_numpy(flat.astype(np.float32)).view(1, stage.rows, stage.columns, -1)
+    grid = torch.from_numpy(flat.astype(np.float32)).view(len(values), stage.rows, stage.columns, -1)
     return grid.permute(0, 3, 1, 2).contiguous()
 
 
@@ -196,5 +218,5 @@ def _presence(rows: int, columns: int, extents: Sequence[tuple[int, int]], count
 
 
 def _flat(maps: torch.Tensor) -> torch.Tensor:
-    """``[1, n, rows, columns]`` as contiguous ``[blocks, n]``."""
+    """``[pictures, n, rows, columns]`` as contiguous ``[blocks, n]``."""
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]).contiguous()

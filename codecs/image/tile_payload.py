@@ -21,7 +21,7 @@ from ...formats.checksums import checksum64
 from ...formats.errors import ChecksumMismatch, CorruptFile
 from .colour import from_ycocg, to_ycocg
 from .integer_network import IntegerNetwork
-from .pyramid_coding import EncodedTile, decode_tile, encode_tile, level_count
+from .pyramid_coding import EncodedTile, decode_tile, encode_tiles, level_count
 from .pyramid_network import PLANES
 
 __all__ = ["TileCoder", "TileEncoding"]
@@ -62,14 +62,15 @@ class TileCoder:
 
     def encode(self, pixels: NDArray[np.uint8], *, lanes: int, regression: bool) -> TileEncoding:
         """Encode a tile, each component in its smaller form and in at most ``lanes`` lanes."""
-        bodies = [self._component(part, lanes, regression) for part in _components(pixels)]
-        payload = bytearray(checksum64(pixels.tobytes()).to_bytes(_HASH_BYTES, "little"))
-        for number, (mode, body) in enumerate(bodies):
-            payload.append(mode)
-            if number + 1 < len(bodies):
-                append_varint(payload, len(body))
-            payload += body
-        return TileEncoding(payload=bytes(payload), plain=bodies[0][0] == _WEBP)
+        return self.encode_together([pixels], lanes=lanes, regression=regression)[0]
+
+    def encode_together(
+        self, tiles: Sequence[NDArray[np.uint8]], *, lanes: int, regression: bool
+    ) -> list[TileEncoding]:
+        """Encode tiles of one shape, each as it would be encoded alone."""
+        by_component = zip(*(_components(pixels) for pixels in tiles), strict=True)
+        bodies = zip(*(self._bodies(parts, lanes, regression) for parts in by_component), strict=True)
+        return [_tile_encoding(pixels, own) for pixels, own in zip(tiles, bodies, strict=True)]
 
     def decode(self, payload: bytes, shape: tuple[int, int, int], level: int) -> NDArray[np.uint8]:
         """Decode a tile of ``shape`` at ``level``; full tiles are checked against their hash.
@@ -101,15 +102,19 @@ class TileCoder:
             raise ChecksumMismatch("tile: decoded pixels differ from those encoded")
         return pixels
 
-    def _component(self, pixels: NDArray[np.uint8], lanes: int, regression: bool) -> tuple[int, bytes]:
-        """Mode and body of one component ``[height, width, 1 or 3]``."""
-        webp = self._pool.submit(_webp, pixels) if _drawn(pixels) else None
-        planes = to_ycocg(pixels) if pixels.shape[2] == PLANES else pixels.transpose(2, 0, 1).astype(np.int16)
-        lanes = min(lanes, max(1, planes[0].size // _LEAST_LANE))
-        encoded = encode_tile(planes, self._network, lanes=lanes, regression=regression, pool=self._pool)
-        body = _packed(encoded, regression)
-        plain = None if webp is None else webp.result()
-        return (_WEBP, plain) if plain is not None and len(plain) < len(body) else (_PYRAMID, body)
+    def _bodies(self, parts: Sequence[NDArray[np.uint8]], lanes: int, regression: bool) -> list[tuple[int, bytes]]:
+        """Mode and body of one component ``[height, width, 1 or 3]`` of every tile."""
+        webp = [self._pool.submit(_webp, pixels) if _drawn(pixels) else None for pixels in parts]
+        colour = parts[0].shape[2] == PLANES
+        planes = [to_ycocg(pixels) if colour else pixels.transpose(2, 0, 1).astype(np.int16) for pixels in parts]
+        lanes = min(lanes, max(1, planes[0][0].size // _LEAST_LANE))
+        encoded = encode_tiles(np.stack(planes), self._network, lanes=lanes, regression=regression, pool=self._pool)
+        bodies = []
+        for tile, job in zip(encoded, webp, strict=True):
+            body = _packed(tile, regression)
+            plain = None if job is None else job.result()
+            bodies.append((_PYRAMID, body) if plain is None or len(plain) >= len(body) else (_WEBP, plain))
+        return bodies
 
     def _decoded_component(self, mode: int, body: bytes, shape: tuple[int, int, int], level: int) -> NDArray[np.uint8]:
         if mode == _WEBP:
@@ -121,6 +126,16 @@ class TileCoder:
         planes = decode_tile(lanes, shape, self._network, level=reached, regression=regression, pool=self._pool)
         pixels = from_ycocg(planes) if shape[0] == PLANES else planes.transpose(1, 2, 0).astype(np.uint8)
         return pixels[:: 1 << (level - reached), :: 1 << (level - reached)]
+
+
+def _tile_encoding(pixels: NDArray[np.uint8], bodies: Sequence[tuple[int, bytes]]) -> TileEncoding:
+    payload = bytearray(checksum64(pixels.tobytes()).to_bytes(_HASH_BYTES, "little"))
+    for number, (mode, body) in enumerate(bodies):
+        payload.append(mode)
+        if number + 1 < len(bodies):
+            append_varint(payload, len(body))
+        payload += body
+    return TileEncoding(payload=bytes(payload), plain=bodies[0][0] == _WEBP)
 
 
 def _components(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

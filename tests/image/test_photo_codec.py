@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import io
-import math
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, PngImagePlugin
 
 import codeckit
-from codeckit.codecs.image import block_coding, pyramid_coding
-from codeckit.codecs.image.adaptive_map import MapState, new_maps
-from codeckit.codecs.image.colour import to_ycocg
+from codeckit.benchmarks.image_parts import measured_parts
 from codeckit.codecs.image.integer_network import load_integer_network
-from codeckit.codecs.image.mixture_likelihood import log_likelihood
 from codeckit.codecs.image.packaged_weights import packaged_network_path
+from codeckit.codecs.image.tile_payload import TileCoder
 from codeckit.formats.reader import ContainerReader
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -80,37 +75,28 @@ def test_bytes_depend_on_no_thread_count(photograph: NDArray[np.uint8]) -> None:
         assert np.array_equal(codeckit.decode(data, context=codeckit.RunContext(threads=threads)), photograph)
 
 
-def test_integers_cost_next_to_nothing_against_floating_point(
-    photograph: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_integers_cost_next_to_nothing_against_floating_point(photograph: NDArray[np.uint8]) -> None:
     """Without adaptation, what is coded is as long as the mixture's likelihood in floating point says."""
+    rows = list(measured_parts([photograph[:64, :128]]))  # sides that halve evenly: every block is whole
+    rates = {row["part"]: row["ideal_bits_per_subpixel"] for row in rows}
+    assert rates["network and circuit"] == pytest.approx(rates["circuit, floating point"], rel=5e-4)
+    assert rates["circuit, floating point"] < rates["sub-pixels independent, floating point"]
+    assert rates["and adaptive maps"] < rates["network and circuit"]
+
+
+def test_pictures_encoded_together_have_the_bytes_they_have_alone(photograph: NDArray[np.uint8]) -> None:
+    """For batches of 1, 3 and 16, on one thread and two."""
+    crops = [photograph[top : top + 40, left : left + 33] for top in (0, 20, 45, 50) for left in (0, 30, 61, 90)]
+    with_alpha = [np.dstack([crop, crop[::-1, :, 0]]) for crop in crops]
     network = load_integer_network(packaged_network_path())
-    nats = 0.0
-
-    class Measuring(block_coding.BlockEncoder):
-        def code(self, index: int, stage: block_coding.StageBlocks, values: NDArray[np.int32]) -> None:
-            nonlocal nats
-            likelihood = log_likelihood(
-                torch.from_numpy(stage.parameters.astype(np.float32) / 1024),
-                torch.from_numpy(values.astype(np.float32)),
-                torch.from_numpy(stage.means.astype(np.float32) / 1024),
-                states=network.shape.states,
-            )
-            nats -= float(likelihood[torch.from_numpy(stage.present.all(1))].double().sum())
-            super().code(index, stage, values)
-
-    def frozen(variables: int) -> MapState:
-        maps = new_maps(variables)
-        maps[4][..., 1] = maps[8][..., 1] = 1 << 62
-        return maps
-
-    monkeypatch.setattr(pyramid_coding, "BlockEncoder", Measuring)
-    monkeypatch.setattr(block_coding, "new_maps", frozen)
-    planes = to_ycocg(photograph[:64, :128])  # sides that halve evenly: every block is whole
-    with ThreadPoolExecutor(1) as pool:
-        bits = pyramid_coding.encode_tile(planes, network, lanes=1, regression=False, pool=pool).bits
-    coarsest_bits = 2 * 4 * (8 + 2 * math.log2(511))
-    assert bits - coarsest_bits == pytest.approx(nats / math.log(2), rel=5e-4)
+    for tiles in (crops, with_alpha):
+        payloads = []
+        for threads, batch in ((1, 1), (2, 3), (1, 16), (2, 16)):
+            with TileCoder(network, threads) as coder:
+                parts = [tiles[start : start + batch] for start in range(0, 16, batch)]
+                coded = [one for part in parts for one in coder.encode_together(part, lanes=1, regression=True)]
+            payloads.append([one.payload for one in coded])
+        assert all(other == payloads[0] for other in payloads[1:])
 
 
 def test_old_files_stay_readable() -> None:
