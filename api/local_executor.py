@@ -106,7 +106,6 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what stops
     while True:
         try:
-            payload = connection.recv()
-        except EOFError:
-            return
-        connection.send(call_guarded(work, payload))
+            connection.send(call_guarded(work, connection.recv()))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return  # the parent has closed its end, or was killed

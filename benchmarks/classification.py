@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .tflite_network import QuantisedNetwork
 
-__all__ = ["FeatureDistance", "MobileNetTask", "TorchvisionTask", "central_square", "mobilenet"]
+__all__ = ["FeatureDistance", "MobileNetTask", "TorchvisionTask", "central_square", "quantised_network"]
 
 CENTRAL_FRACTION = 0.875
 _REVISION = 1
@@ -38,11 +38,11 @@ class MobileNetTask:
         self.title = f"top-1 of {name.replace('mobilenet', 'MobileNet')}"
 
     def version(self) -> str:
-        mobilenet(self.name)
+        quantised_network(self.name)
         return f"{_REVISION} {WEIGHTS[self.name].sha256[:16]}"
 
     def score(self, item: Item, original: Any, decoded: Any) -> Score:
-        network = mobilenet(self.name)
+        network = quantised_network(self.name)
         scores = network.run(central_square(decoded, network.input_size[0]))[0]
         # row 0 of these networks is "background"
         return _top_one(item, int(scores[1:].argmax()), float(scores[1:].max()))
@@ -63,7 +63,7 @@ class FeatureDistance:
         self._originals: OrderedDict[str, Any] = OrderedDict()
 
     def version(self) -> str:
-        mobilenet(self._network)
+        quantised_network(self._network)
         return f"{_REVISION} {WEIGHTS[self._network].sha256[:16]}"
 
     def score(self, item: Item, original: Any, decoded: Any) -> Score:
@@ -76,7 +76,7 @@ class FeatureDistance:
         return Score(value=float(distance))
 
     def _features(self, picture: Any) -> Any:
-        network = mobilenet(self._network)
+        network = quantised_network(self._network)
         return network.run(central_square(picture, network.input_size[0]), until="AVERAGE_POOL_2D").flatten()
 
 
@@ -130,7 +130,7 @@ def central_square(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=4)
-def mobilenet(name: str) -> QuantisedNetwork:
+def quantised_network(name: str) -> QuantisedNetwork:
     """The shipped network called ``name``; raises :class:`ExternalFailure` when its weights cannot be had."""
     from .tflite_network import QuantisedNetwork
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..formats.errors import UnsupportedInput
 from .scorers import Metric
 
-__all__ = ["GMSD", "MS_SSIM", "PSNR", "SSIM", "VIF"]
+__all__ = ["GMSD", "MS_SSIM", "PSNR", "SSIM", "VIF", "of_pictures", "picture_tensor"]
 
 IDENTICAL_DB = 100.0
 _PICTURES = frozenset({"image", "video"})
@@ -29,7 +29,7 @@ def ssim(original: Any, decoded: Any) -> float:
     from pytorch_msssim import ssim as library
 
     _require_side(original, 11, "SSIM")
-    return float(library(_tensor(original), _tensor(decoded), data_range=255.0))
+    return float(library(picture_tensor(original), picture_tensor(decoded), data_range=255.0))
 
 
 def ms_ssim(original: Any, decoded: Any) -> float:
@@ -37,7 +37,7 @@ def ms_ssim(original: Any, decoded: Any) -> float:
     from pytorch_msssim import ms_ssim as library
 
     _require_side(original, 161, "MS-SSIM")
-    return float(library(_tensor(original), _tensor(decoded), data_range=255.0))
+    return float(library(picture_tensor(original), picture_tensor(decoded), data_range=255.0))
 
 
 def vif(original: Any, decoded: Any) -> float:
@@ -45,17 +45,19 @@ def vif(original: Any, decoded: Any) -> float:
     import piq
 
     _require_side(original, 41, "VIF")
-    return float(piq.vif_p(_tensor(decoded), _tensor(original), data_range=255.0))
+    return float(piq.vif_p(picture_tensor(decoded), picture_tensor(original), data_range=255.0))
 
 
 def gmsd(original: Any, decoded: Any) -> float:
     """Gradient magnitude similarity deviation (Xue et al. 2014); 0 is identical."""
     import piq
 
-    return float(piq.gmsd(_tensor(decoded), _tensor(original), data_range=255.0))
+    return float(piq.gmsd(picture_tensor(decoded), picture_tensor(original), data_range=255.0))
 
 
-def _of_pictures(measure: Callable[[Any, Any], float]) -> Callable[[Any, Any], float]:
+def of_pictures(measure: Callable[[Any, Any], float]) -> Callable[[Any, Any], float]:
+    """``measure`` of two pictures as a metric of pictures and clips; raises :class:`UnsupportedInput` for two sizes."""
+
     def measured(original: Any, decoded: Any) -> float:
         import numpy as np
 
@@ -69,7 +71,7 @@ def _of_pictures(measure: Callable[[Any, Any], float]) -> Callable[[Any, Any], f
     return measured
 
 
-def _tensor(picture: Any) -> Any:
+def picture_tensor(picture: Any) -> Any:
     """Uint8 [H, W, 3] as float32 [1, 3, H, W]."""
     import torch
 
@@ -84,7 +86,7 @@ def _require_side(picture: Any, side: int, name: str) -> None:
 
 
 PSNR = Metric(
-    name="psnr_db", title="PSNR", unit="dB", kinds=_PICTURES, higher_is_better=True, function=_of_pictures(psnr_db)
+    name="psnr_db", title="PSNR", unit="dB", kinds=_PICTURES, higher_is_better=True, function=of_pictures(psnr_db)
 )
 SSIM = Metric(
     name="ssim",
@@ -92,7 +94,7 @@ SSIM = Metric(
     unit="",
     kinds=_PICTURES,
     higher_is_better=True,
-    function=_of_pictures(ssim),
+    function=of_pictures(ssim),
     library=("pytorch-msssim", "pytorch_msssim"),
 )
 MS_SSIM = Metric(
@@ -101,7 +103,7 @@ MS_SSIM = Metric(
     unit="",
     kinds=_PICTURES,
     higher_is_better=True,
-    function=_of_pictures(ms_ssim),
+    function=of_pictures(ms_ssim),
     library=("pytorch-msssim", "pytorch_msssim"),
 )
 VIF = Metric(
@@ -110,7 +112,7 @@ VIF = Metric(
     unit="",
     kinds=_PICTURES,
     higher_is_better=True,
-    function=_of_pictures(vif),
+    function=of_pictures(vif),
     library=("piq", "piq"),
 )
 GMSD = Metric(
@@ -119,6 +121,6 @@ GMSD = Metric(
     unit="",
     kinds=_PICTURES,
     higher_is_better=False,
-    function=_of_pictures(gmsd),
+    function=of_pictures(gmsd),
     library=("piq", "piq"),
 )

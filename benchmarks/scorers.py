@@ -24,6 +24,8 @@ SCORERS: Mapping[str, str] = {
     "ms_ssim": f"{_IMAGE}:MS_SSIM",
     "vif": f"{_IMAGE}:VIF",
     "gmsd": f"{_IMAGE}:GMSD",
+    "lpips": "metrics_deep:LPIPS",
+    "dists": "metrics_deep:DISTS",
     "feature_distance": "classification:FeatureDistance",
     "snr_db": f"{_AUDIO}:SNR",
     "si_sdr_db": f"{_AUDIO}:SI_SDR",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
@@ -27,13 +28,16 @@ def _mobilenet(name: str) -> Scorer:
     return MobileNetTask(name)
 
 
-def _spoken_digits() -> Scorer:
-    from .spoken_digits import SpokenDigitsTask
-
-    return SpokenDigitsTask()
+def _in_module(module: str, scorer: str) -> Scorer:
+    made: Scorer = getattr(importlib.import_module(f".{module}", __package__), scorer)()
+    return made
 
 
 TASKS: Mapping[str, Callable[[], Scorer]] = {
     **{name: partial(_mobilenet, name) for name in ("mobilenet-v1-0.25", "mobilenet-v1-0.75", "mobilenet-v2")},
-    "spoken-digits": _spoken_digits,
+    "deeplab-v3": partial(_in_module, "segmentation", "DeepLabConsistency"),
+    "tesseract": partial(_in_module, "text_recognition", "TesseractConsistency"),
+    "spoken-digits": partial(_in_module, "spoken_digits", "SpokenDigitsTask"),
+    "wav2vec2": partial(_in_module, "speech_recognition", "Wav2Vec2Consistency"),
+    "hdemucs": partial(_in_module, "source_separation", "DemucsConsistency"),
 }
