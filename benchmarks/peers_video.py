@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,6 +116,10 @@ class SvtAv1Peer(_VideoPeer):
     suffix = ".mp4"
     Params = SvtAv1Params
     _encoder = "libsvtav1"
+
+    def encode(self, content: Clip, source: Path, target: Path, params: SvtAv1Params) -> None:
+        os.environ.setdefault("SVT_LOG", "1")  # the library prints its settings otherwise; 1 is errors alone
+        super().encode(content, source, target, params)
 
     def _options(self, params: SvtAv1Params) -> dict[str, str]:
         return {"crf": str(params.crf), "preset": str(params.speed), "svtav1-params": "lp=1"}

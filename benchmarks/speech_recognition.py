@@ -46,7 +46,7 @@ def agreement(expected: str, found: str) -> float:
 
     if not expected:
         return float(not found)
-    return max(0.0, 1 - edit_distance(expected, found) / len(expected))
+    return max(0.0, 1 - float(edit_distance(expected, found)) / len(expected))
 
 
 @lru_cache(maxsize=1)

@@ -22,6 +22,7 @@ __all__ = ["CellResult", "CellTask", "ItemJob", "ItemResult", "ScoreResult", "co
 # a codec's first use loads libraries and compiles kernels, and is not timed unless to repeat it would take this long
 WARM_UP_SECONDS = 3.0
 _warm: set[str] = set()
+_latest: list[tuple[Item, Any]] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,7 @@ def code_item(job: ItemJob) -> ItemResult:
     """Do all tasks of ``job``."""
     start = time.perf_counter()
     try:
-        content = load_item(job.item)
+        content = _content(job.item)
     except Exception as error:
         cells = [CellResult(key=task.key, error=_describe(error)) for task in job.tasks]
     else:
@@ -95,6 +96,14 @@ def code_item(job: ItemJob) -> ItemResult:
         with TemporaryDirectory(prefix="codec-bench-") as folder:
             cells = [_code_cell(job, task, content, Path(folder)) for task in job.tasks]
     return ItemResult(cells=cells, seconds=time.perf_counter() - start)
+
+
+def _content(item: Item) -> Any:
+    """The item in memory; the latest one is kept, since jobs of one item follow one another."""
+    if not _latest or _latest[0][0] != item:
+        _latest.clear()
+        _latest.append((item, load_item(item)))
+    return _latest[0][1]
 
 
 def _code_cell(job: ItemJob, task: CellTask, content: Any, folder: Path) -> CellResult:
