@@ -24,7 +24,8 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> int:
     """Encode every input."""
-    settings = parse_settings(options.settings)
+    mask = [] if options.mask is None else [f"mask={options.mask}"]
+    settings = parse_settings([*options.settings, *mask])
     jobs = plan_jobs(options, lambda path: path.name + ".ck")
     if options.resume and options.output_dir is not None:
         jobs = _unfinished(jobs, quiet=options.quiet)

@@ -77,6 +77,9 @@ def _add_encode(commands: _Commands) -> None:
     command.add_argument("--preset", metavar="NAME", help="see `codec list --settings`")
     add_settings(command)
     add_run_options(command)
+    command.add_argument(
+        "--mask", metavar="FILE", help="fit only what is white in this picture or clip (--set mask=FILE)"
+    )
     command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (default 0)")
     command.add_argument("--resume", action="store_true", help="continue an interrupted run from OUTPUT.resume")
     command.add_argument("--verify", action="store_true", help="decode the result and check it before it appears")

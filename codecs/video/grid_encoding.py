@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
+import io
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...formats.chunk import OVERHEAD
+import numpy as np
+
 from ...formats.errors import InvalidParameter
 from ...formats.header import Header
+from ...formats.writer import ContainerWriter
 from .clip_header import AUDIO, TIMES
 from .clip_settings import encoded_size
 from .grid_file import LATENTS, NETWORK, GridHeader
-from .grid_fitting import fit_segment
+from .grid_parallel import fit_segments
 from .grid_playback import SegmentDecoder
+from .grid_segment import MaskReading, SegmentTask, Start
 from .quality import psnr_of_frames
 from .segments import change_between, cut_segments, gather, thumbnail
 from .source_frames import ClipReading
 from .timing import Timing, pack_differences
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ...formats.media_source import VideoSource
-    from ...formats.writer import ContainerWriter
     from ..protocol import Figure
     from ..run_context import RunContext
-    from .grid_fitting import EncodedSegment
     from .grid_parameters import GridParameters
-    from .segments import Segment
+    from .grid_segment import EncodedSegment
 
 __all__ = ["encode"]
 
-_CLOSING_BYTES = 160  # index, end and footer of a file with one segment, about
-_INDEX_BYTES = 24  # what the index says of one chunk, about
+_LARGEST_PLACEHOLDER = 1 << 16
 
 
 def encode(
@@ -58,18 +57,13 @@ def encode(
     sink.write_header(file_header)
     for kind, payload in chunks:
         sink.write_chunk(kind, payload, span=(0, header.frames))
-    overhead = len(file_header.to_bytes()) + _CLOSING_BYTES + sum(OVERHEAD + len(payload) for _, payload in chunks)
-    budget = _Budget(header, params, overhead)
+    tasks = _tasks(reading, header, params, _segment_budget(header, params, file_header, chunks), context)
     totals = _Totals()
-    folder = context.checkpoint_folder
-    for number, pictures in enumerate(gather(reading, header.segments)):
-        segment = header.segments[number]
-        own = context if folder is None else replace(context, checkpoint_folder=folder / f"segment-{number:05}")
-        result = fit_segment(pictures, header, params, budget.bits_of(segment), own)
+    for task, result in fit_segments(tasks, header, params, context):
+        segment = header.segments[task.number]
         for kind, payload in ((NETWORK, result.network), (LATENTS, result.latents)):
             sink.write_chunk(kind, payload, span=(segment.start, segment.stop))
-        budget.spend(segment, len(result.network) + len(result.latents))
-        totals.add(result, pictures, header, context)
+        totals.add(task, result, header, context)
     for note in source.notes:
         context.warning(note)
     return {
@@ -84,34 +78,56 @@ def encode(
     }
 
 
-class _Budget:
-    """What is left of the file's target size, shared among the segments by their length."""
+def _tasks(
+    reading: ClipReading,
+    header: GridHeader,
+    params: GridParameters,
+    bits_per_frame: float | None,
+    context: RunContext,
+) -> Iterator[SegmentTask]:
+    """The segments with what their fits need, one after the other."""
+    width, height = header.properties.width, header.properties.height
+    mask = start = None
+    if params.mask is not None:
+        first = params.frames.start
+        mask = MaskReading(params.mask, width=width, height=height, first_frame=first, limits=context.limits)
+    if params.start_from is not None:
+        start = Start(params.start_from, header)
+    for number, pictures in enumerate(gather(reading, header.segments)):
+        segment = header.segments[number]
+        yield SegmentTask(
+            number=number,
+            pictures=pictures,
+            visible=None if mask is None else mask.of(segment),
+            start=None if start is None else start.of(segment),
+            target_bits=None if bits_per_frame is None else bits_per_frame * len(segment),
+        )
 
-    def __init__(self, header: GridHeader, params: GridParameters, overhead_bytes: int) -> None:
-        pixels = header.frames * header.properties.width * header.properties.height
-        self._framing = 2 * (OVERHEAD + _INDEX_BYTES)
-        self._left_bits = params.target_bits(pixels)
-        self._left_frames = header.frames
-        if self._left_bits is not None:
-            fixed = 8 * (overhead_bytes + len(header.segments) * self._framing)
-            if fixed >= self._left_bits:
-                raise InvalidParameter(
-                    f"the target of {self._left_bits / 8:,.0f} bytes cannot be reached: header, sound and framing "
-                    f"alone take {fixed / 8:,.0f}; audio=drop leaves the sound out"
-                )
-            self._left_bits -= fixed
 
-    def bits_of(self, segment: Segment) -> float | None:
-        """The target of ``segment``, the next one; None without a target."""
-        if self._left_bits is None:
-            return None
-        return max(self._left_bits, 1.0) * len(segment) / self._left_frames
-
-    def spend(self, segment: Segment, payload_bytes: int) -> None:
-        """Take what ``segment`` used from what is left."""
-        self._left_frames -= len(segment)
-        if self._left_bits is not None:
-            self._left_bits -= 8 * payload_bytes
+def _segment_budget(
+    header: GridHeader, params: GridParameters, file_header: Header, front: Sequence[tuple[str, bytes]]
+) -> float | None:
+    """Bits of the chunks' payloads a frame, so that the whole file has its target size; None without a target."""
+    bits = params.target_bits(header.frames * header.properties.width * header.properties.height)
+    if bits is None:
+        return None
+    # a file with segments of about the size to come: what it has beside them is what the real one will have
+    placeholder = bytes(min(round(bits / 16 / len(header.segments)), _LARGEST_PLACEHOLDER))
+    trial = io.BytesIO()
+    writer = ContainerWriter(trial)
+    writer.write_header(file_header)
+    for kind, payload in front:
+        writer.write_chunk(kind, payload, span=(0, header.frames))
+    for segment in header.segments:
+        for kind in (NETWORK, LATENTS):
+            writer.write_chunk(kind, placeholder, span=(segment.start, segment.stop))
+    fixed = 8 * (writer.finish() - 2 * len(header.segments) * len(placeholder))
+    if fixed >= bits:
+        raise InvalidParameter(
+            f"the target of {bits / 8:,.0f} bytes cannot be reached: header, sound and framing alone take "
+            f"{fixed / 8:,.0f}; audio=drop leaves the sound out"
+        )
+    return (bits - fixed) / header.frames
 
 
 class _Totals:
@@ -119,19 +135,32 @@ class _Totals:
 
     def __init__(self) -> None:
         self._psnr: list[float] = []
+        self._visible_error = self._visible_samples = 0
         self._network = self._latents = 0
         self._estimated = 0.0
 
-    def add(self, result: EncodedSegment, pictures: NDArray[np.uint8], header: GridHeader, context: RunContext) -> None:
-        decoder = SegmentDecoder(header, result.network, result.latents, frames=len(pictures), context=context)
-        self._psnr += psnr_of_frames(pictures, decoder.pictures(range(len(pictures))), context)
+    def add(self, task: SegmentTask, result: EncodedSegment, header: GridHeader, context: RunContext) -> None:
+        frames = len(task.pictures)
+        decoder = SegmentDecoder(header, result.network, result.latents, frames=frames, context=context)
+        decoded = list(decoder.pictures(range(frames)))
+        self._psnr += psnr_of_frames(task.pictures, decoded, context)
+        if task.visible is not None:
+            for original, visible, made in zip(task.pictures, task.visible, decoded, strict=True):
+                difference = (original.astype(np.int64) - made[0])[visible]
+                self._visible_error += int((difference * difference).sum())
+                self._visible_samples += difference.size
         self._network += len(result.network)
         self._latents += len(result.latents)
         self._estimated += result.estimated_bits
 
     def figures(self) -> dict[str, Figure]:
+        visible = {}
+        if self._visible_samples:
+            mean_square = max(self._visible_error, 1) / self._visible_samples
+            visible["visible_psnr_db"] = 10 * math.log10(255**2 / mean_square)
         return {
             "psnr_db": sum(self._psnr) / len(self._psnr),
+            **visible,
             "network_bytes": self._network,
             "latents_bytes": self._latents,
             "estimated_bytes": round(self._estimated / 8, 1),

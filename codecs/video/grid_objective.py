@@ -10,24 +10,28 @@ import numpy as np
 import torch
 
 from .grid_network import make_pictures
-from .grid_weights import GridWeights, by_name
+from .grid_weights import GridWeights, by_name, tensor_specs
 from .latent_grids import LatentGrids
 from .objective import Figures, Objective, Staged
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from torch import nn
 
+    from .grid_bitstream import ScaledIntegers
     from .grid_structure import GridStructure
 
 __all__ = ["GridObjective", "RateAim"]
 
 _CONTROL_POINTS = 80  # times a fit looks at its size
 _FIRST_CONTROL = 0.1
-_RESPONSE = 0.7  # the rate falls about with the square root of the multiplier
-_LARGEST_CHANGE = 1.6
+_RESPONSE = 0.25  # the size follows late, a stronger one would swing
+_LARGEST_CHANGE = 1.25
 _LAMBDA_RANGE = (1e-7, 1e3)
 _STEP_RATE = 8.0  # learning rate of steps and gains, times that of weights
+_SMALLEST_HALF = 2.0**-24
 _REFIT_STEPS = 8  # at least so many steps between two choices of scales
 
 
@@ -114,6 +118,18 @@ class GridObjective(Objective):
             self.log_lambda.add_(math.log(limited)).clamp_(low, high)
         elif step % max(len(self._pictures) // 2, _REFIT_STEPS) == 0:
             self.latents.refit_scales()
+
+    @torch.no_grad()
+    def start_from(self, weights: ScaledIntegers, grids: Sequence[ScaledIntegers]) -> None:
+        """Take over the state of a file."""
+        sizes = [spec.size for spec in tensor_specs(self.structure)]
+        steps = torch.from_numpy(weights.scale.astype(np.float32)).split(sizes)
+        self.weights.log_steps.copy_(torch.log(torch.stack([step[0] for step in steps]).clamp(min=_SMALLEST_HALF)))
+        self.weights.values.copy_(torch.from_numpy(weights.values()))
+        for values, log_gain, grid in zip(self.latents.values, self.latents.log_gains, grids, strict=True):
+            values.copy_(torch.from_numpy(grid.levels.astype(np.float32)))
+            log_gain.copy_(torch.log(torch.from_numpy(grid.scale).view_as(log_gain).clamp(min=_SMALLEST_HALF)))
+        self.latents.refit_scales()
 
     def slow_down(self, factor: float) -> None:
         """Lower all peak learning rates, for a shorter fit that goes on from here."""

@@ -52,6 +52,17 @@ class GridParameters:
     expansion: int = field(default=2, metadata=setting_help("how many times wider a block is inside"))
     longest_segment: int = field(default=128, metadata=setting_help("longer scenes are divided; bounds the memory"))
     shortest_segment: int = field(default=12, metadata=setting_help("scene changes closer than this are passed over"))
+    segments_at_once: int | None = field(
+        default=None, metadata=setting_help("segments fitted side by side; none: one a core, at most 8")
+    )
+    mask: str | None = field(
+        default=None,
+        metadata=setting_help("a picture, or a clip with one for each frame: only what is white there is fitted"),
+    )
+    start_from: str | None = field(
+        default=None,
+        metadata=setting_help("a gridnerv file of this clip with the same grids and network, to go on from"),
+    )
     epochs: int = field(default=150, metadata=setting_help("passes over each segment"))
     batch: int = field(default=2, metadata=setting_help("frames per step"))
     lr: float = field(default=5e-3, metadata=setting_help("peak learning rate of the network"))
@@ -68,6 +79,8 @@ class GridParameters:
                 raise InvalidParameter(f"{name}={value} is not in 1..{1 << 20}")
         ranges = {"lr": 1.0, "latent_lr": 10.0, "lmbda": 1e3, "target_bpp": 48.0, "target_kb": 1e9}
         check_numbers(self, {name: (0.0, high) for name, high in ranges.items()})
+        if self.segments_at_once is not None and not 1 <= self.segments_at_once <= 1024:
+            raise InvalidParameter(f"segments_at_once={self.segments_at_once} is not in 1..1024")
         if self.target_bpp is not None and self.target_kb is not None:
             raise InvalidParameter("give target_bpp or target_kb, not both")
         if not 0 <= self.seed < 1 << 63:
