@@ -23,7 +23,7 @@ from .provenance import provenance
 from .video_cells import VideoCell, plan_cells
 from .video_curves import bd_rows
 from .video_presets import find_preset
-from .video_process import measure_in_process
+from .video_process import measure
 
 __all__ = ["bench"]
 
@@ -109,8 +109,8 @@ def _measured(folder: Path, cell: VideoCell) -> list[Row]:
     """The rows of a cell: its own, and for an ``hnerv`` file that of the same integers under Huffman's code."""
     head = {"benchmark": "video", "row": "point", **provenance()}
     target = folder / f"{cell.key}{find_peer(cell.curve.codec).suffix}"
-    encoded = measure_in_process("encode", cell.job(target=str(target), cpu_seconds=cell.cpu_seconds))
-    decoded = measure_in_process("decode", cell.job(target=str(target)))
+    encoded = measure("encode", cell.job(target=str(target), cpu_seconds=cell.cpu_seconds))
+    decoded = measure("decode", cell.job(target=str(target)))
     rows = [{**head, **_row(cell, target, encoded, decoded)}]
     if cell.curve.codec == "hnerv":
         huffman = target.with_suffix(".huffman.ck")

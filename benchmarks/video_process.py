@@ -1,4 +1,4 @@
-"""The processes in which ``codec bench video`` encodes and decodes: one each, so that memory is that of one thing.
+"""The processes in which ``codec bench video`` fits and decodes: one each, so that memory is that of one thing.
 
 A job comes in as JSON on standard input, what was measured goes out as JSON on standard output.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["affordable_epochs", "main", "measure_in_process", "ms_ssim_window"]
+__all__ = ["affordable_epochs", "main", "measure", "ms_ssim_window"]
 
 _DECODES = 3
 _PROBES = (1, 2, 6)  # passes over the clip; the cost of one follows from the difference of the last two
@@ -35,8 +35,13 @@ _LARGEST_WINDOW = 11
 Job = Mapping[str, Any]
 
 
-def measure_in_process(what: str, job: Job) -> dict[str, Any]:
-    """Run ``encode`` or ``decode`` of a job in a fresh process; raises :class:`ExternalFailure` with what it said."""
+def measure(what: str, job: Job) -> dict[str, Any]:
+    """Run ``encode`` or ``decode`` of a job, for fitted codecs in a fresh process so that memory is theirs alone.
+
+    Raises :class:`ExternalFailure` with what the process said.
+    """
+    if not job["fitted"]:
+        return {**_WORK[what](job), f"{what}_peak_bytes": None}
     command = [sys.executable, "-m", "codeckit.benchmarks.video_process", what]
     done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -47,8 +52,7 @@ def measure_in_process(what: str, job: Job) -> dict[str, Any]:
 
 def main(what: str) -> None:
     """Do the job of standard input."""
-    job = json.load(sys.stdin)
-    print(json.dumps(_encode(job) if what == "encode" else _decode(job)))
+    print(json.dumps(_WORK[what](json.load(sys.stdin))))
 
 
 def ms_ssim_window(height: int, width: int) -> int:
@@ -162,6 +166,8 @@ def _context(job: Job) -> codeckit.RunContext:
 def _item(job: Job) -> Item:
     return Item(data_set="video", name="clip", kind="video", path=Path(job["path"]), options=job["options"])
 
+
+_WORK = {"encode": _encode, "decode": _decode}
 
 if __name__ == "__main__":
     main(sys.argv[1])
