@@ -14,7 +14,7 @@ from .items import Clip
 from .peers import NamedPeer
 from .peers_image import check_range
 
-__all__ = ["SvtAv1Peer", "Vp9Peer", "X264Peer", "X265Peer"]
+__all__ = ["SvtAv1Peer", "SvtAv1Stream", "Vp9Peer", "X264Peer", "X264Stream", "X265Peer", "X265Stream"]
 
 _SPEEDS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 
@@ -147,3 +147,28 @@ class Vp9Peer(_VideoPeer):
 
     def _options(self, params: Vp9Params) -> dict[str, str]:
         return {"crf": str(params.crf), "b": "0", "cpu-used": str(params.speed), "deadline": "good"}
+
+
+class X264Stream(X264Peer):
+    """H.264 of x264 as a bare Annex B stream: in short clips MP4's tables are a good part of the file."""
+
+    name = "x264-stream"
+    suffix = ".h264"
+
+
+class X265Stream(X265Peer):
+    """H.265 of x265 as a bare Annex B stream, without the message that repeats the encoder's options."""
+
+    name = "x265-stream"
+    suffix = ".hevc"
+
+    def _options(self, params: NamedSpeedParams) -> dict[str, str]:
+        options = super()._options(params)
+        return {**options, "x265-params": options["x265-params"] + ":info=0"}
+
+
+class SvtAv1Stream(SvtAv1Peer):
+    """AV1 of SVT-AV1 as a bare stream of OBUs."""
+
+    name = "svt-av1-stream"
+    suffix = ".obu"

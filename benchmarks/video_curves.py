@@ -21,33 +21,33 @@ _COPIED = ("benchmark", "commit", "size", "device", "curve")
 
 
 def bd_rows(points: Iterable[Row]) -> list[Row]:
-    """The BD-rate of every curve of a clip against each anchor, by PSNR and by MS-SSIM.
+    """For every curve of a clip its BD-rate against each anchor in percent, by PSNR and by MS-SSIM.
 
     Block codecs are not fitted: they belong to fits of equal steps and of equal time alike.
     """
     rows = []
     for (clip, fits), curves in _by_clip(points).items():
-        for anchor in ANCHORS:
-            for name, line in curves.items():
-                if anchor == name or anchor not in curves:
-                    continue
-                head = {"row": "bd", "clip": clip, "fits": fits, "anchor": anchor}
-                rows += [{**head, **_bd_row(curves[anchor], line, metric)} for metric in _METRICS]
+        for line in curves.values():
+            row = {**{name: line[0][name] for name in _COPIED}, "row": "bd", "clip": clip, "fits": fits}
+            for anchor, name in ANCHORS.items():
+                if name in curves and name != line[0]["curve"]:
+                    for metric in _METRICS:
+                        row |= _bd_rate(curves[name], line, metric, f"{metric}_against_{anchor}")
+            rows.append(row)
     return rows
 
 
-def _bd_row(anchor_line: Sequence[Row], line: Sequence[Row], metric: str) -> Row:
-    scores = [[row[metric] for row in points] for points in (anchor_line, line)]
-    row = {**{name: line[0][name] for name in _COPIED}, "metric": metric}
+def _bd_rate(anchor: Sequence[Row], line: Sequence[Row], metric: str, name: str) -> Row:
+    """The BD-rate as field ``name``, and what to be careful with in fields beside it."""
+    scores = [[row[metric] for row in points] for points in (anchor, line)]
     if None in scores[0] + scores[1]:
-        return {**row, "bd_rate_percent": None, "overlap": None, "warnings": f"not every point has {metric}"}
-    rates = [[point["bpp"] for point in points] for points in (anchor_line, line)]
+        return {name: None, f"{name}_notes": f"not every point has {metric}"}
+    rates = [[row["bpp"] for row in points] for points in (anchor, line)]
     found = bd_rate(rates[0], scores[0], rates[1], scores[1])
     return {
-        **row,
-        "bd_rate_percent": None if math.isnan(found.value) else round(found.value, 2),
-        "overlap": round(found.overlap, 3),
-        "warnings": "; ".join([found.reason] if found.reason else found.warnings),
+        name: None if math.isnan(found.value) else round(found.value, 2),
+        f"{name}_overlap": round(found.overlap, 3),
+        f"{name}_notes": "; ".join([found.reason] if found.reason else found.warnings),
     }
 
 

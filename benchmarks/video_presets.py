@@ -11,8 +11,8 @@ from .hnerv_huffman import HUFFMAN
 
 __all__ = ["ANCHORS", "ClipChoice", "Curve", "VideoPreset", "find_preset"]
 
-ANCHORS = (HUFFMAN, "x265 medium")
-"""The curves that all others of a clip are compared with."""
+ANCHORS = {"hnerv_huffman": HUFFMAN, "x265": "x265 medium"}
+"""The curves that all others of a clip are compared with, by the name they have in rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +57,20 @@ def _each(name: str, *values: object) -> tuple[Mapping[str, str], ...]:
 
 
 def _block_codecs(*, x26x: tuple[int, ...], av1: tuple[int, ...]) -> Iterator[Curve]:
-    for codec, speeds in (("x264", ("medium", "veryslow")), ("x265", ("medium", "slow"))):
+    """At two speeds each, as bare streams."""
+    for codec, speeds, qualities in (
+        ("x264", ("medium", "veryslow"), x26x),
+        ("x265", ("medium", "slow"), x26x),
+        ("svt-av1", ("8", "4"), av1),
+    ):
         for speed in speeds:
-            settings = {"speed": speed}
             yield Curve(
-                label=f"{codec} {speed}", codec=codec, fitted=False, settings=settings, points=_each("crf", *x26x)
+                label=f"{codec} {speed}",
+                codec=f"{codec}-stream",
+                fitted=False,
+                settings={"speed": speed},
+                points=_each("crf", *qualities),
             )
-    for number in ("4", "8"):
-        settings = {"speed": number}
-        yield Curve(
-            label=f"svt-av1 {number}", codec="svt-av1", fitted=False, settings=settings, points=_each("crf", *av1)
-        )
 
 
 def _small_networks() -> tuple[Mapping[str, str], ...]:
@@ -175,7 +178,7 @@ _PRESETS: Mapping[str, VideoPreset] = {
                 settings={**_QUICK_NERVPP, "strides": "4,4", "encoder_width": "8"},
                 points=_each("model_size", 0.03),
             ),
-            Curve(label="x265 medium", codec="x265", fitted=False, points=_each("crf", 30)),
+            Curve(label="x265 medium", codec="x265-stream", fitted=False, points=_each("crf", 30)),
         ),
     ),
 }

@@ -81,7 +81,7 @@ def test_a_cell_s_name_says_everything_that_shapes_its_result() -> None:
     timed = [cell for cell in cells(cpu_seconds=5.0) if cell.curve.fitted]
     assert not {cell.key for cell in timed} & {cell.key for cell in plain}
     assert all("epochs" not in cell.settings for cell in timed)
-    assert {cell.curve.codec for cell in cells(codecs=frozenset({"x265"}))} == {"x265"}
+    assert {cell.curve.codec for cell in cells(codecs=frozenset({"x265-stream"}))} == {"x265-stream"}
     with pytest.raises(InvalidParameter, match="vp9"):
         cells(codecs=frozenset({"vp9"}))
 
@@ -126,11 +126,13 @@ def test_bd_rates_are_against_both_anchors_and_the_plot_shows_the_points(tmp_pat
     rates = [0.1, 0.2, 0.4, 0.8]
     rows = points("hnerv-huffman", rates, 2) + points("gridnerv", [rate / 2 for rate in rates], 2)
     rows += points("x265 medium", [rate / 4 for rate in rates], None)
-    found = {(row["curve"], row["anchor"], row["metric"]): row["bd_rate_percent"] for row in bd_rows(rows)}
-    assert found["gridnerv", "hnerv-huffman", "psnr_db"] == pytest.approx(-50, abs=0.01)
-    assert found["x265 medium", "hnerv-huffman", "psnr_db"] == pytest.approx(-75, abs=0.01)
-    assert found["gridnerv", "x265 medium", "psnr_db"] == pytest.approx(100, abs=0.01)
-    assert found["gridnerv", "x265 medium", "ms_ssim"] is None
+    found = {row["curve"]: row for row in bd_rows(rows)}
+    assert found["gridnerv"]["psnr_db_against_hnerv_huffman"] == pytest.approx(-50, abs=0.01)
+    assert found["gridnerv"]["psnr_db_against_hnerv_huffman_overlap"] == 1
+    assert found["x265 medium"]["psnr_db_against_hnerv_huffman"] == pytest.approx(-75, abs=0.01)
+    assert found["gridnerv"]["psnr_db_against_x265"] == pytest.approx(100, abs=0.01)
+    assert found["gridnerv"]["ms_ssim_against_x265"] is None
+    assert "psnr_db_against_x265" not in found["x265 medium"]
     path = tmp_path / "video.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *bd_rows(rows)]))
     main(tmp_path / "plot.png", path)
