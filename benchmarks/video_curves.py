@@ -17,7 +17,8 @@ __all__ = ["bd_rows", "main"]
 
 Row = dict[str, Any]
 _METRICS = ("psnr_db", "ms_ssim")
-_COPIED = ("benchmark", "commit", "size", "device", "curve")
+_GROUP = ("clip", "size", "frames", "fits")
+_COPIED = ("benchmark", "commit", "device", "curve")
 
 
 def bd_rows(points: Iterable[Row]) -> list[Row]:
@@ -26,14 +27,15 @@ def bd_rows(points: Iterable[Row]) -> list[Row]:
     Block codecs are not fitted: they belong to fits of equal steps and of equal time alike.
     """
     rows = []
-    for (clip, fits), curves in _by_clip(points).items():
+    for group, curves in _by_clip(points).items():
         for line in curves.values():
-            row = {**{name: line[0][name] for name in _COPIED}, "row": "bd", "clip": clip, "fits": fits}
+            row = {**{name: line[0][name] for name in _COPIED}, "row": "bd", **dict(zip(_GROUP, group, strict=True))}
             for anchor, name in ANCHORS.items():
                 if name in curves and name != line[0]["curve"]:
                     for metric in _METRICS:
                         row |= _bd_rate(curves[name], line, metric, f"{metric}_against_{anchor}")
-            rows.append(row)
+            if row.keys() > {*_COPIED, *_GROUP, "row"}:
+                rows.append(row)
     return rows
 
 
@@ -51,17 +53,23 @@ def _bd_rate(anchor: Sequence[Row], line: Sequence[Row], metric: str, name: str)
     }
 
 
-def _by_clip(points: Iterable[Row]) -> dict[tuple[str, str], dict[str, list[Row]]]:
-    """Points by clip and kind of fits, then by curve, with rising rate."""
-    points = list(points)
-    found: dict[tuple[str, str], dict[str, list[Row]]] = {}
-    for clip, fits in dict.fromkeys((row["clip"], row["fits"]) for row in points if row["epochs"] is not None):
+def _by_clip(points: Iterable[Row]) -> dict[tuple[Any, ...], dict[str, list[Row]]]:
+    """Points by what was coded and the kind of fits, then by curve, with rising rate."""
+    points = sorted(points, key=lambda row: float(row["bpp"]))
+    found: dict[tuple[Any, ...], dict[str, list[Row]]] = {}
+    for fitted in points:
+        if fitted["epochs"] is None or _group(fitted) in found:
+            continue
         curves: dict[str, list[Row]] = {}
-        for row in sorted(points, key=lambda row: float(row["bpp"])):
-            if row["clip"] == clip and (row["epochs"] is None or row["fits"] == fits):
+        for row in points:
+            if _group({**row, "fits": fitted["fits"] if row["epochs"] is None else row["fits"]}) == _group(fitted):
                 curves.setdefault(row["curve"], []).append(row)
-        found[clip, fits] = curves
+        found[_group(fitted)] = curves
     return found
+
+
+def _group(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in _GROUP)
 
 
 def main(output: Path, rows: Path = RESULTS / "video.jsonl") -> None:
@@ -69,15 +77,16 @@ def main(output: Path, rows: Path = RESULTS / "video.jsonl") -> None:
     from matplotlib.figure import Figure
 
     lines = (json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines())
-    latest = {(row["clip"], row["fits"], row["curve"], row["point"]): row for row in lines if row["row"] == "point"}
-    panels = {clip: curves for (clip, fits), curves in _by_clip(latest.values()).items() if fits == "equal steps"}
+    latest = {(_group(row), row["curve"], row["point"]): row for row in lines if row["row"] == "point"}
+    panels = {group: curves for group, curves in _by_clip(latest.values()).items() if "equal steps" in group}
     figure = Figure(figsize=(5 * len(panels), 4.2), layout="constrained")
-    for axes, (clip, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    for axes, ((clip, size, frames, _), curves) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
         for name, line in curves.items():
             style = "-" if line[0]["epochs"] is not None else ":"
             axes.semilogx([row["bpp"] for row in line], [row["psnr_db"] for row in line], style, marker=".", label=name)
-        first = next(iter(curves.values()))[0]
-        axes.set_title(f"{clip}, {first['size']}, {first['frames']} frames")
+        axes.set_title(f"{clip}, {size}, {frames} frames")
         axes.set_xlabel("bits per pixel, whole file")
         axes.grid(visible=True, which="both", alpha=0.3)
     figure.axes[0].set_ylabel("PSNR, dB")

@@ -81,7 +81,7 @@ def _small_networks() -> tuple[Mapping[str, str], ...]:
 
 _FIT = {"batch": "2", "seed": "1"}
 _QUICK_NERVPP = {**_FIT, "variant": "tapered"}
-_PAPER_NERVPP = {**_FIT, "variant": "paper", "strides": "5,2,2,2,2"}
+_PAPER_NERVPP = {**_FIT, "variant": "paper", "strides": "5,2,2,2,2", "lr": "5e-4"}
 
 _PRESETS: Mapping[str, VideoPreset] = {
     # a clip of each kind in small pictures, for two CPU cores
@@ -156,6 +156,22 @@ _PRESETS: Mapping[str, VideoPreset] = {
                 points=_each("target_bpp", 0.02, 0.035, 0.05, 0.1),
             ),
             *_block_codecs(x26x=(22, 27, 32, 37, 42), av1=(30, 40, 50, 60)),
+        ),
+    ),
+    # does memory grow with the clip? segments of 24 frames, one or five of them
+    "length": VideoPreset(
+        clips=tuple(
+            ClipChoice(data_set="carphone", size="176x144", frames=frames, epochs=2) for frames in ("0:24", "0:120")
+        ),
+        curves=(
+            Curve(
+                label="gridnerv",
+                codec="gridnerv",
+                fitted=True,
+                preset="quick",
+                settings={**_FIT, "longest_segment": "24"},
+                points=_each("lmbda", "5e-3"),
+            ),
         ),
     ),
     # every code path in seconds

@@ -51,12 +51,14 @@ def _run_command(name: str, words: list[str]) -> int:
 def _run_benchmark(name: str, words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog=f"codec bench {name}")
     parser.add_argument("-o", "--output", metavar="FILE", help="append the rows to FILE as JSON lines")
+    parser.add_argument("--preset", metavar="NAME", help="the same as --set preset=NAME")
     add_settings(parser)
     add_run_options(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     options = parser.parse_args(words, argparse.Namespace(command="bench"))
     bench = find_plugin(BENCHMARKS, name, "benchmark")
-    settings = parse_settings(options.settings)
+    named = [] if options.preset is None else [f"preset={options.preset}"]
+    settings = parse_settings([*named, *options.settings])
     with cancellable() as token, ProgressBar(quiet=options.quiet) as bar:
         rows = bench(settings, run_context(options, bar, token))
     if options.output is not None:

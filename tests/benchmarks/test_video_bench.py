@@ -87,7 +87,7 @@ def test_a_cell_s_name_says_everything_that_shapes_its_result() -> None:
 
 
 @pytest.mark.usefixtures("data")
-@pytest.mark.parametrize("name", ["cpu", "gpu", "smoke"])
+@pytest.mark.parametrize("name", ["cpu", "gpu", "length", "smoke"])
 def test_every_preset_is_made_of_settings_that_its_codecs_take(name: str) -> None:
     from codeckit.benchmarks.peers import find_peer, peer_parameters
 
@@ -100,6 +100,14 @@ def test_settings_that_are_not_known_are_refused() -> None:
     for wrong in ({"presets": "cpu"}, {"preset": "cp"}, {"minutes": "-1"}, {"cpu_seconds": "x"}):
         with pytest.raises(InvalidParameter):
             bench(wrong, RunContext(device="cpu"))
+
+
+def test_the_command_takes_a_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    from codeckit.cli.main import main as command
+
+    assert command(["bench", "video", "--preset", "smok"]) == 2
+    assert "smoke" in capsys.readouterr().err
+    assert command(["bench", "video", "--preset", "smoke", "--set", "preset=gpu"]) == 2
 
 
 def test_ms_ssim_has_its_usual_window_where_it_fits() -> None:
