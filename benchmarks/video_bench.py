@@ -43,7 +43,7 @@ def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row
     """Points of all codecs on all clips of a preset, and the BD-rate of each curve.
 
     Settings: ``preset`` (cpu, gpu, smoke), ``folder`` where cells are kept, ``clips`` and ``codecs`` (names joined by
-    commas; all by default), ``cpu_seconds`` (every fit as many epochs as take so long, instead of equal steps),
+    commas, of a codec or of one curve; all by default), ``cpu_seconds`` (every fit as many epochs as take so long, instead of equal steps),
     ``minutes`` after which no new cell is begun. Rows are those of all cells measured so far.
     """
     plan = _plan(settings, context)

@@ -75,13 +75,13 @@ def plan_cells(
     threads: int,
     cpu_seconds: float | None,
 ) -> Iterator[VideoCell]:
-    """The cells of a preset, of the named clips and codecs only where names are given.
+    """The cells of a preset, of the named clips and of the named codecs or curves only where names are given.
 
     Raises :class:`InvalidParameter` for names that the preset does not have, and where a clip is not there.
     """
     for wanted, known in (
         (clips, {clip.data_set for clip in preset.clips}),
-        (codecs, {curve.codec for curve in preset.curves}),
+        (codecs, {name for curve in preset.curves for name in (curve.codec, curve.label)}),
     ):
         if not wanted <= known:
             raise InvalidParameter(f"{', '.join(sorted(wanted - known))}: this preset has {', '.join(sorted(known))}")
@@ -90,7 +90,7 @@ def plan_cells(
             continue
         item = _item(clip)
         for curve in preset.curves:
-            if codecs and curve.codec not in codecs:
+            if codecs and not codecs & {curve.codec, curve.label}:
                 continue
             budget = cpu_seconds if curve.fitted else None
             for point in curve.points:

@@ -41,7 +41,7 @@ def measure(what: str, job: Job) -> dict[str, Any]:
     Raises :class:`ExternalFailure` with what the process said.
     """
     if not job["fitted"]:
-        return {**_WORK[what](job), f"{what}_peak_bytes": None}
+        return {**_WORK[what](job), f"{what}_peak_mib": None}
     command = [sys.executable, "-m", "codeckit.benchmarks.video_process", what]
     done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -79,7 +79,7 @@ def _encode(job: Job) -> dict[str, Any]:
     return {
         "encode_seconds": round(time.perf_counter() - wall, 2),
         "encode_cpu_seconds": round(time.process_time() - cpu, 2),
-        "encode_peak_bytes": peak_memory_bytes(),
+        "encode_peak_mib": _mib(peak_memory_bytes()),
         "epochs": int(settings["epochs"]) if "epochs" in settings else None,
         "decoder_parameters": figures.get("decoder_parameters"),
         "estimated_bytes": figures.get("estimated_bytes"),
@@ -123,12 +123,12 @@ def _decode(job: Job) -> dict[str, Any]:
         begun = clock()
         decoded = _decoded(job)
         seconds.append(clock() - begun)
-    peak = peak_memory_bytes()
+    peak = _mib(peak_memory_bytes())
     original = load_item(_item(job)).frames
     window = ms_ssim_window(*original.shape[1:3])
     return {
         "decode_fps": round(len(decoded) / max(min(seconds), 1e-6), 2),
-        "decode_peak_bytes": peak,
+        "decode_peak_mib": peak,
         "frames": len(original),
         "pixels": int(original.size // 3),
         "psnr_db": PSNR.function(original, decoded),
@@ -157,6 +157,10 @@ def _ms_ssim(original: NDArray[np.uint8], decoded: NDArray[np.uint8], window: in
         one, two = (torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() for picture in pair)
         values.append(float(ms_ssim(one, two, data_range=255.0, win_size=window)))
     return sum(values) / len(values)
+
+
+def _mib(size_bytes: int | None) -> float | None:
+    return None if size_bytes is None else round(size_bytes / (1 << 20), 1)
 
 
 def _context(job: Job) -> codeckit.RunContext:
