@@ -42,9 +42,10 @@ class _Plan:
 def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row]:
     """Points of all codecs on all clips of a preset, and the BD-rate of each curve.
 
-    Settings: ``preset`` (cpu, gpu, smoke), ``folder`` where cells are kept, ``clips`` and ``codecs`` (names joined by
-    commas, of a codec or of one curve; all by default), ``cpu_seconds`` (every fit as many epochs as take so long, instead of equal steps),
-    ``minutes`` after which no new cell is begun. Rows are those of all cells measured so far.
+    Settings: ``preset`` (cpu, gpu, length, smoke), ``folder`` where cells are kept, ``clips`` and ``codecs`` (names
+    joined by commas, of codecs or of single curves; all by default), ``cpu_seconds`` (every fit as many epochs as take
+    so long, instead of equal steps), ``minutes`` after which no new cell is begun. Rows are those of all cells that
+    have been measured so far.
     """
     plan = _plan(settings, context)
     plan.folder.mkdir(parents=True, exist_ok=True)
