@@ -87,8 +87,8 @@ _PRESETS: Mapping[str, VideoPreset] = {
     # a clip of each kind in small pictures, for two CPU cores
     "cpu": VideoPreset(
         clips=(
-            ClipChoice(data_set="bigbuckbunny", size="320x160", frames="0:32", epochs=50),
-            ClipChoice(data_set="bikes", size="480x256", frames="0:32", epochs=20),
+            ClipChoice(data_set="bigbuckbunny", size="320x160", frames="0:32", epochs=30),
+            ClipChoice(data_set="bikes", size="480x256", frames="0:32", epochs=12),
         ),
         curves=(
             Curve(label="hnerv", codec="hnerv", fitted=True, preset="quick", settings=_FIT, points=_small_networks()),
@@ -106,7 +106,7 @@ _PRESETS: Mapping[str, VideoPreset] = {
                 fitted=True,
                 preset="quick",
                 settings=_FIT,
-                points=_each("lmbda", "1.6e-2", "6e-3", "2e-3", "7e-4"),
+                points=_each("lmbda", "1.6e-2", "4e-3", "1e-3"),
             ),
             *_block_codecs(x26x=(22, 30, 38, 46), av1=(32, 44, 54, 62)),
             Curve(
