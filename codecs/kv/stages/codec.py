@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ....formats.errors import CorruptFile, InvalidParameter
 from ....formats.header import Header
 from ...protocol import Selection
-from ..cache_codec import cache_figures, describe_table
+from ..cache_codec import CacheCodec, describe_table, thread_count
 from .plan import StagesParams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ....formats.canonical_json import JsonValue
     from ....formats.reader import ContainerReader
-    from ....formats.tensors import TensorSink, TensorSource
+    from ....formats.tensors import TensorSource
     from ....formats.writer import ContainerWriter
     from ...protocol import Figure
     from ...run_context import RunContext
@@ -30,11 +32,10 @@ __all__ = ["KVStagesCodec"]
 _CHUNK = "KVST"
 
 
-class KVStagesCodec:
+class KVStagesCodec(CacheCodec):
     """See :class:`StagesParams` and ``docs/kv-stages.md``."""
 
     id: ClassVar[str] = "kv-stages"
-    kind: ClassVar[str] = "tensors"
     summary: ClassVar[str] = "LLM KV caches by the stages of published methods: KIVI, GEAR, MiKV, RazorAttention, EMS"
     lossless: ClassVar[bool] = False
     bitstream_version: ClassVar[int] = 1
@@ -75,48 +76,6 @@ class KVStagesCodec:
             context.report("encode", layer + 1, len(table.layers), unit="layers")
         return {"stages": params.stages, "slots": encoder.slots}
 
-    def rate_figures(self, header: Header, output_bytes: int) -> Mapping[str, Figure]:
-        return cache_figures(header, output_bytes)
-
-    def decode(
-        self,
-        source: ContainerReader,
-        sink: TensorSink,
-        *,
-        context: RunContext,
-        selection: Selection | None = None,
-    ) -> Mapping[str, Figure]:
-        """Write the tensors of the cache, or of the selected ``layers``."""
-        from ..cache_tensors import write_cache
-
-        cache = self.decode_cache(source, context=context, selection=selection)
-        write_cache(cache, sink)
-        return {"elements": cache.table.elements}
-
-    def decode_cache(
-        self, source: ContainerReader, *, context: RunContext, selection: Selection | None = None
-    ) -> Cache:
-        """The cache itself; with a selection stage its tokens are slots, described by ``cache.slots``."""
-        return self.stream_cache(source, context=context, selection=selection).finish()
-
-    def stream_cache(
-        self, source: ContainerReader, *, context: RunContext, selection: Selection | None = None
-    ) -> CacheStream:
-        """The same, layer by layer while the bytes arrive."""
-        from ..streaming import CacheStream
-
-        table, plan, slots = _parameters(source.header)
-        chosen = selection or Selection()
-        if chosen.settings:
-            raise InvalidParameter(f"decode setting {next(iter(chosen.settings))!r} is unknown; kv-stages has none")
-        layers = chosen.range_of("layers", len(table.layers))
-        result = _blank(table, plan, layers, slots, context)
-        return CacheStream(result, _decoded(source, table, plan, layers, bool(chosen.ranges), result, context))
-
-    def open(self, source: ContainerReader, *, context: RunContext) -> _View:
-        """A view with ``read(layers=(a, b))``."""
-        return _View(self, source, context)
-
     def describe(self, header: Header) -> Mapping[str, JsonValue]:
         table, plan, slots = _parameters(header)
         return {
@@ -127,20 +86,28 @@ class KVStagesCodec:
             "window": plan.window,
         }
 
+    def _stream(
+        self,
+        source: ContainerReader,
+        context: RunContext,
+        selection: Selection | None,
+        positions: NDArray[np.int64] | None,
+        *,
+        at_once: bool,
+    ) -> CacheStream:
+        """With a selection stage the tokens of the cache are slots, described by ``cache.slots``."""
+        from ..streaming import CacheStream
 
-class _View:
-    """Random access by layers."""
-
-    def __init__(self, codec: KVStagesCodec, source: ContainerReader, context: RunContext) -> None:
-        self._codec = codec
-        self._source = source
-        self._context = context
-        self.table: CacheTable = _parameters(source.header)[0]
-
-    def read(self, *, layers: tuple[int, int | None] = (0, None)) -> Cache:
-        """The cache of a range of layers; only their chunks are read."""
-        selection = Selection(ranges={"layers": layers})
-        return self._codec.decode_cache(self._source, context=self._context, selection=selection)
+        table, plan, slots = _parameters(source.header)
+        chosen = selection or Selection()
+        if chosen.settings:
+            raise InvalidParameter(f"decode setting {next(iter(chosen.settings))!r} is unknown; {self.id} has none")
+        if chosen.range_of("tokens", table.tokens) != (0, table.tokens):
+            raise InvalidParameter(f"{self.id} codes layers whole; choose layers, and cut tokens from the result")
+        self._placed(table, (0, table.tokens), {}, positions)
+        layers = chosen.range_of("layers", len(table.layers))
+        result = _blank(table, plan, layers, slots, context)
+        return CacheStream(result, _decoded(source, table, plan, layers, bool(chosen.ranges), result, context))
 
 
 def _parameters(header: Header) -> tuple[CacheTable, StagesParams, int]:
@@ -180,7 +147,7 @@ def _decoded(
     from ..decoding import LayerRange
     from .decoding import store_layer
 
-    threads = context.threads or len(os.sched_getaffinity(0))
+    threads = thread_count(context)
     payloads = _some(source, table, layers) if some else _all(source, table)
     for layer, payload in payloads:
         number = layer - layers[0]
