@@ -9,11 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["start_up_rows", "stream_rows"]
+__all__ = ["STREAMS", "start_up_rows", "stream_rows"]
 
 _SENTENCE = b"The file of a thousand bytes shows how long the command takes to start, not how fast it codes. "
 _REPEATS = 5
@@ -56,8 +56,13 @@ def _command(words: Sequence[str], folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def stream_rows(size_mib: int) -> Iterator[dict[str, Any]]:
-    """Peak memory of coding a stream that is made on the fly and never lies in a file, and of decoding it to a pipe."""
+def stream_rows(size_mib: int, kind: str) -> Iterator[dict[str, Any]]:
+    """Peak memory of coding a stream that is made on the fly and never lies in a file, and of decoding it to a pipe.
+
+    ``kind`` is one of ``STREAMS``.
+    """
+    generated = STREAMS[kind]
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         coded = Path(name) / "stream.ck"
         arguments = ["encode", "-", "-o", str(coded), "--codec", "text", "--preset", "fast", "-q"]
@@ -66,7 +71,7 @@ def stream_rows(size_mib: int) -> Iterator[dict[str, Any]]:
         )
         assert encoder.stdin is not None
         assert encoder.stderr is not None
-        for piece in _generated(size_mib):
+        for piece in generated(size_mib):
             encoder.stdin.write(piece)
         encoder.stdin.close()
         encoding = _measured(encoder)
@@ -76,11 +81,14 @@ def stream_rows(size_mib: int) -> Iterator[dict[str, Any]]:
             stderr=subprocess.PIPE,
         )
         assert decoder.stdout is not None
-        exact = all(decoder.stdout.read(len(piece)) == piece for piece in _generated(size_mib))
+        exact = all(decoder.stdout.read(len(piece)) == piece for piece in generated(size_mib))
         exact = exact and not decoder.stdout.read(1)
         decoding = _measured(decoder)
         yield {
             "coder": "text fast",
+            "file": kind,
+            "input_mib": size_mib,
+            "seconds_both_ways": time.perf_counter() - start,
             "input_bytes": size_mib << 20,
             "file_bytes": coded.stat().st_size,
             "encode_peak_mib": encoding["peak_bytes"] / (1 << 20),
@@ -89,7 +97,12 @@ def stream_rows(size_mib: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def _generated(size_mib: int) -> Iterator[bytes]:
+def _one_byte(size_mib: int) -> Iterator[bytes]:
+    """One letter over and over, in pieces of 1 MiB."""
+    return (b"a" * (1 << 20) for _ in range(size_mib))
+
+
+def _numbered_lines(size_mib: int) -> Iterator[bytes]:
     """A reproducible text in pieces of 1 MiB: numbered lines, each with words drawn by a small generator."""
     state = 1
     words = [bytes([97 + (k * 7 + j * j) % 26 for j in range(3 + k % 6)]) for k in range(64)]
@@ -105,6 +118,10 @@ def _generated(size_mib: int) -> Iterator[bytes]:
             lines.append(line)
             size += len(line)
         yield b"".join(lines)[: 1 << 20]
+
+
+STREAMS: Mapping[str, Callable[[int], Iterator[bytes]]] = {"lines": _numbered_lines, "one-byte": _one_byte}
+"""What a long stream is made of: text that has to be mixed, or repetition, which takes LZMA's memory."""
 
 
 def _measured(process: subprocess.Popen[bytes]) -> dict[str, int]:

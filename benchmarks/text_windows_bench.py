@@ -24,7 +24,7 @@ from .data_sets import data_root
 from .provenance import provenance
 from .token_statistics import divergence_from_uniform, entropy_bits, surviving_share
 
-__all__ = ["bench"]
+__all__ = ["bench", "held_out_text"]
 
 _BLOCK = 256 << 10
 _SCHEMES: Mapping[str, Mapping[str, Any]] = {
@@ -67,7 +67,7 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
     if not set(chosen) <= set(parts):
         raise InvalidParameter(f"parts={own['parts']} is not of {', '.join(parts)}")
     path = Path(own["data"]) if own["data"] else data_root() / "text" / "train" / "english-books.txt.xz"
-    text = _held_out(path, float(own["megabytes"]))
+    text = held_out_text(path, float(own["megabytes"]))
     where = {"benchmark": "text-windows", "data": "held-out books", "input_bytes": len(text), **provenance()}
     rows: list[dict[str, Any]] = []
     for part in chosen:
@@ -75,7 +75,7 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
     return rows
 
 
-def _held_out(path: Path, megabytes: float) -> bytes:
+def held_out_text(path: Path, megabytes: float) -> bytes:
     """The held-out books, or the same share of the middle of each."""
     wanted = held_out_titles()
     books = [document.text for document in read_documents([path]) if document.title in wanted]
@@ -226,10 +226,10 @@ def _language_models(text: bytes, path: Path, own: Mapping[str, str], context: R
     """A small transformer on 8-bit tokens of each kind, trained on the same number of them."""
     import torch
 
-    from .small_language_model import LanguageModelSettings, train_and_judge
+    from codeckit.codecs.text.transformer import TransformerSettings, bits_per_token, train_transformer
 
     torch.set_num_threads(context.threads or 1)
-    chosen = LanguageModelSettings(steps=int(own["steps"]))
+    chosen = TransformerSettings(steps=int(own["steps"]))
     tokens = chosen.steps * chosen.batch * chosen.context
     rows = []
     kinds: Mapping[str, Mapping[str, Any] | None] = {
@@ -245,11 +245,15 @@ def _language_models(text: bytes, path: Path, own: Mapping[str, str], context: R
         def report(step: int, loss: float, name: str = name) -> None:
             context.report(f"model on {name}", step, chosen.steps, bits_per_token=loss)
 
-        parameters, bits = train_and_judge(train, test, 256, chosen, report)
+        start = time.process_time()
+        model = train_transformer(train, 256, chosen, report)
+        seconds = time.process_time() - start
+        bits = bits_per_token(model, test, chosen)
         rows.append(
             {
                 "scheme": name,
-                "parameters": parameters,
+                "parameters": sum(item.numel() for item in model.parameters()),
+                "training_cpu_seconds": seconds,
                 "training_tokens": tokens,
                 "bits_per_token": bits,
                 "learned_bits_per_token": 8 - bits,

@@ -67,11 +67,26 @@ def read_recipe(path: Path | None = None) -> Recipe:
 
 
 def train(data: Sequence[Path], output: Path, settings: Mapping[str, str], context: RunContext) -> Mapping[str, Figure]:
-    """Train the byte model of the text codecs: ``data`` is the folder with the recipe's files, plain or ``.xz``.
+    """Train the byte model of the text codecs, or with ``profile=transformer`` a plain byte transformer to compare.
 
-    The result depends on the texts and the recipe alone: nothing is drawn at random, nothing runs in parallel. A log
-    of every step is written beside the output.
+    For the byte model, ``data`` is the folder with the recipe's files, plain or ``.xz``. The result depends on the
+    texts and the recipe alone: nothing is drawn at random, nothing runs in parallel. A log of every step is written
+    beside the output.
     """
+    rest = dict(settings)
+    profile = rest.pop("profile", "memory")
+    if profile == "transformer":
+        from .transformer_training import train as train_transformer_model
+
+        return train_transformer_model(data, output, rest, context)
+    if profile != "memory":
+        raise InvalidParameter(f"profile={profile} is not one of memory, transformer")
+    return _train_byte_model(data, output, rest, context)
+
+
+def _train_byte_model(
+    data: Sequence[Path], output: Path, settings: Mapping[str, str], context: RunContext
+) -> Mapping[str, Figure]:
     from safetensors.numpy import save
 
     from .memory_training import train_memory
@@ -80,7 +95,9 @@ def train(data: Sequence[Path], output: Path, settings: Mapping[str, str], conte
 
     unknown = settings.keys() - {"recipe"}
     if unknown:
-        raise InvalidParameter(f"no training setting is called {', '.join(sorted(unknown))}; there is recipe")
+        raise InvalidParameter(
+            f"no training setting is called {', '.join(sorted(unknown))}; there are profile and recipe"
+        )
     recipe = read_recipe(Path(settings["recipe"]) if "recipe" in settings else None)
     texts, held_out = _read_texts(data, recipe)
     log = _Log(output.with_suffix(".log.txt"))

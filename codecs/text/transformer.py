@@ -1,4 +1,8 @@
-"""A small decoder-only transformer, to see what a language model learns from tokens of one kind or another."""
+"""A plain decoder-only transformer over ids: the paper's byte model M1, and its M2 that reads tokens.
+
+Its arithmetic is in floating point and depends on the machine, so no codec decodes with it (docs/text.md); it is here
+to be trained and compared.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...formats.errors import InvalidParameter
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-__all__ = ["LanguageModelSettings", "train_and_judge"]
+__all__ = ["TransformerSettings", "bits_per_token", "train_transformer", "transformer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LanguageModelSettings:
+class TransformerSettings:
     """Size and training of the model; a step sees ``batch`` sequences of ``context`` tokens."""
 
     width: int = 160
@@ -28,44 +34,46 @@ class LanguageModelSettings:
     rate: float = 2e-3
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if min(self.width, self.layers, self.heads, self.batch, self.steps) < 1 or self.context < 2:
+            raise InvalidParameter("width, layers, heads, batch and steps are at least 1, context at least 2")
+        if self.width % self.heads:
+            raise InvalidParameter(f"width={self.width} is no multiple of heads={self.heads}")
 
-def train_and_judge(
-    train: NDArray[Any],
-    test: NDArray[Any],
-    vocabulary: int,
-    settings: LanguageModelSettings,
-    report: Callable[[int, float], None],
-) -> tuple[int, float]:
-    """Train on ids ``train``; return the number of parameters and the mean bits per token on ``test``.
+
+def train_transformer(
+    train: NDArray[Any], vocabulary: int, settings: TransformerSettings, report: Callable[[int, float], None]
+) -> Any:
+    """A model of ids below ``vocabulary``, trained on the ids ``train``; ``report`` is told the bits per id at times.
 
     Sequences begin at multiples of the context, so that a token's place within its window shows in its position.
+    Raises :class:`InvalidParameter` when ``train`` is shorter than the context.
     """
     import torch
     from torch.nn import functional as F
 
+    sequences = _sequences(train, settings.context)
+    if not len(sequences):
+        raise InvalidParameter(f"{len(train):,} ids are fewer than the context of {settings.context}")
     torch.manual_seed(settings.seed)
-    model = _transformer(vocabulary, settings)
+    model = transformer(vocabulary, settings)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.rate, betas=(0.9, 0.98), weight_decay=0.05)
     warm = max(1, settings.steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm, 1.0) * 0.5 * (1 + np.cos(np.pi * step / settings.steps))
     )
     generator = np.random.default_rng(settings.seed)
-    sequences = _sequences(train, settings.context)
     for step in range(settings.steps):
         rows = sequences[generator.integers(0, len(sequences), settings.batch)]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = model(rows[:, :-1])
-        loss = F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
+        loss = F.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if step % 20 == 19:
+        if step % 20 == 19 or step + 1 == settings.steps:
             report(step + 1, float(loss.detach()) / float(np.log(2)))
-    parameters = sum(item.numel() for item in model.parameters())
-    return parameters, _bits_per_token(model, _sequences(test, settings.context), settings.batch)
+    return model
 
 
 def _sequences(ids: NDArray[Any], context: int) -> Any:
@@ -77,22 +85,23 @@ def _sequences(ids: NDArray[Any], context: int) -> Any:
     return torch.nn.functional.pad(body, (1, 0))
 
 
-def _bits_per_token(model: Any, sequences: Any, batch: int) -> float:
+def bits_per_token(model: Any, ids: NDArray[Any], settings: TransformerSettings) -> float:
+    """Mean bits per id that ``model`` needs for ``ids``, in sequences of the context, each from its beginning."""
     import torch
     from torch.nn import functional as F
 
+    sequences = _sequences(ids, settings.context)
     total = 0.0
     with torch.no_grad():
-        for start in range(0, len(sequences), batch):
-            rows = sequences[start : start + batch]
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                logits = model(rows[:, :-1])
-            total += float(F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten(), reduction="sum"))
-    tokens = len(sequences) * (sequences.shape[1] - 1)
-    return float(total / np.log(2) / tokens)
+        for start in range(0, len(sequences), settings.batch):
+            rows = sequences[start : start + settings.batch]
+            logits = model(rows[:, :-1])
+            total += float(F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="sum"))
+    return float(total / np.log(2) / (len(sequences) * settings.context))
 
 
-def _transformer(vocabulary: int, settings: LanguageModelSettings) -> Any:
+def transformer(vocabulary: int, settings: TransformerSettings) -> Any:
+    """The untrained network (a ``torch.nn.Module``): ids [batch, length] to logits [batch, length, vocabulary]."""
     import torch
     from torch import nn
     from torch.nn import functional as F
