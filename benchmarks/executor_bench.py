@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,8 @@ def _cluster(nodes: int) -> Iterator[str]:
         from ray.cluster_utils import Cluster
     except ImportError as error:
         raise ExternalFailure("Ray is not installed; pip install 'codeckit[ray]' brings it") from error
+    # Ray's workers otherwise stand behind all other processes of a busy machine
+    os.environ.setdefault("RAY_worker_niceness", "0")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         for _ in range(nodes - 1):
