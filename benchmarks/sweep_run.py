@@ -24,8 +24,8 @@ CELLS_PER_JOB = {"image": 12, "audio": 16, "bytes": 2, "video": 1, "tensors": 1}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What a run did. ``coding_seconds`` were spent in codecs, first uses and repeats included; ``harness_seconds``
-    are all that was spent besides coding and scoring: reading items, passing results on, writing the store."""
+    """What a run did. ``coding_seconds`` were spent in codecs, first uses and repeats included, ``reading_seconds``
+    in decoding the inputs; ``harness_seconds`` are all others: passing work and results on, writing the store."""
 
     cells: int
     done_before: int
@@ -33,6 +33,7 @@ class RunSummary:
     errors: int
     coding_seconds: float
     scoring_seconds: float
+    reading_seconds: float
     harness_seconds: float
     wall_seconds: float
 
@@ -66,12 +67,13 @@ def run_plan(
         by_key = {cell.key: cell for cell in plan.cells}
         total, done = len(plan.cells), len(plan.cells) - len(work)
         jobs = _jobs(work, by_key, timing_repeats)
-        errors, coding, scoring, busy = 0, 0.0, 0.0, 0.0
+        errors, coding, scoring, reading, busy = 0, 0.0, 0.0, 0.0, 0.0
         context.report("cells", done, total, unit="cells")
         with closing(_outcomes(executor, jobs)) as outcomes:
             for item in outcomes:
                 store.save(run, [(by_key[result.key], result) for result in item.cells], plan.versions)
                 busy += item.seconds
+                reading += item.reading_seconds
                 done += len(item.cells)
                 errors += sum(result.error is not None for result in item.cells)
                 coding += sum(result.coding_seconds for result in item.cells)
@@ -84,7 +86,8 @@ def run_plan(
             errors=errors,
             coding_seconds=coding,
             scoring_seconds=scoring,
-            harness_seconds=max(0.0, busy - coding - scoring) + time.process_time() - processor,
+            reading_seconds=reading,
+            harness_seconds=max(0.0, busy - coding - scoring - reading) + time.process_time() - processor,
             wall_seconds=time.perf_counter() - wall,
         )
         store.finish(run, {name: getattr(summary, name) for name in RunSummary.__dataclass_fields__})
@@ -133,6 +136,6 @@ def _outcomes(executor: Executor, jobs: Sequence[Job]) -> Generator[ItemResult]:
         if outcome.error is not None:
             reason = str(outcome.error)
             lost = [CellResult(key=task.key, error=reason) for task in tasks[outcome.key]]
-            yield ItemResult(cells=lost, seconds=0.0)
+            yield ItemResult(cells=lost, seconds=0.0, reading_seconds=0.0)
         else:
             yield outcome.value

@@ -78,10 +78,11 @@ class CellResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemResult:
-    """The outcomes of an item's cells, and the seconds the whole of it took."""
+    """The outcomes of an item's cells, the seconds the whole of it took, and those of reading the item."""
 
     cells: Sequence[CellResult]
     seconds: float
+    reading_seconds: float
 
 
 def code_item(job: ItemJob) -> ItemResult:
@@ -89,13 +90,15 @@ def code_item(job: ItemJob) -> ItemResult:
     start = time.perf_counter()
     try:
         content = _content(job.item)
+        read = time.perf_counter()
     except Exception as error:
+        read = time.perf_counter()
         cells = [CellResult(key=task.key, error=_describe(error)) for task in job.tasks]
     else:
         # one folder for all cells: on some file systems it takes as long as coding a picture
         with TemporaryDirectory(prefix="codec-bench-") as folder:
             cells = [_code_cell(job, task, content, Path(folder)) for task in job.tasks]
-    return ItemResult(cells=cells, seconds=time.perf_counter() - start)
+    return ItemResult(cells=cells, seconds=time.perf_counter() - start, reading_seconds=read - start)
 
 
 def _content(item: Item) -> Any:
