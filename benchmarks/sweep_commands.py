@@ -137,7 +137,8 @@ def _tell(context: codeckit.RunContext, summary: RunSummary, rates: int, decoded
     context.warning(
         f"{summary.computed} of {summary.cells} cells computed, {summary.errors} errors; coding took "
         f"{summary.coding_seconds:.1f} s, scoring {summary.scoring_seconds:.1f} s, reading inputs "
-        f"{summary.reading_seconds:.1f} s, the harness itself {summary.harness_seconds:.1f} s{share}; the audit agreed on {rates} rates and {decoded} decoded files"
+        f"{summary.reading_seconds:.1f} s, the harness itself {summary.harness_seconds:.1f} s{share}; "
+        f"the audit agreed on {rates} rates and {decoded} decoded files"
     )
 
 
