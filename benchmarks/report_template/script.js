@@ -155,9 +155,16 @@ function drawTables() {
       ...item.versions.map((version) => make("figure", {},
         version.picture ? make("img", { src: version.picture, alt: `${item.item}, ${version.curve}`, loading: "lazy" }) : null,
         make("figcaption", {}, `${version.curve} ${version.settings}, ${show(version.rate, 3)} ${one.rateUnit}; ` +
-          Object.entries(version.scores).map(([name, value]) => `${name} ${show(value, 3)}`).join(", "))))))));
+          Object.entries(version.scores).map(([name, value]) => judged(one, name, value)).join(", "))))))));
   if (!one.worst.length) at("worst").replaceChildren("No item has been judged.");
   drawRows();
+}
+
+function judged(one, name, value) {
+  const scorer = one.scorers.find((each) => each.name === name);
+  // a task of yes and no has been tested against the original, see McNemar
+  const yesOrNo = scorer.task && one.points.some((point) => name in point.mcnemar);
+  return yesOrNo ? `${name} ${value ? "right" : "wrong"}` : `${scorer.title} ${show(value, 3)} ${scorer.unit}`.trim();
 }
 
 function drawRows() {

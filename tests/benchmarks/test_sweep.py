@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,28 @@ def test_a_sweep_stopped_anywhere_goes_on_to_the_same_results(waves: SweepHelper
     assert 0 < len(broken.results().rows) < 24
     broken.run()
     assert outcome(broken.results()) == whole
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_at_once_goes_on_to_the_same_results(waves: SweepHelper, tmp_path: Path):
+    """Kill -9 of the whole process with two workers at work, then the same command, against a run left alone."""
+    write_pictures(waves.folder / "pictures", count=40, side=256)
+    (waves.folder / "waves.toml").write_text(SWEEP)
+    command = [sys.executable, "-c", "import sys; from codeckit.cli.main import main; sys.exit(main())", "bench", "rd"]
+    command += [str(waves.folder / "waves.toml"), "--workers", "2", "-q", "-o", str(waves.path)]
+    started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not waves.path.with_name("results.sqlite.files").is_dir() and started.poll() is None:
+        time.sleep(0.01)
+    started.kill()
+    started.wait()
+    done = len(waves.results().rows)
+    assert done < 320
+    assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
+    alone = SweepHelper(tmp_path / "alone")
+    write_pictures(alone.folder / "pictures", count=40, side=256)
+    alone.run()
+    assert outcome(waves.results()) == outcome(alone.results())
+    assert len(waves.results().rows) == 320
 
 
 def test_a_new_metric_is_scored_from_the_stored_files(waves: SweepHelper):
