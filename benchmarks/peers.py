@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -16,7 +17,20 @@ from ..codecs.plugins import nearest, plugins_by_name
 from ..codecs.registry import GROUP
 from ..formats.errors import ExternalFailure, InvalidParameter
 
-__all__ = ["ORIGINAL", "PEERS", "Peer", "content_form", "find_peer", "known_codecs", "load_optional", "peer_parameters"]
+__all__ = [
+    "ORIGINAL",
+    "PEERS",
+    "NamedPeer",
+    "NoParams",
+    "Peer",
+    "check_range",
+    "content_form",
+    "find_peer",
+    "known_codecs",
+    "load_optional",
+    "peer_parameters",
+    "pyav_version",
+]
 
 ORIGINAL = "original"
 
@@ -76,6 +90,11 @@ class Peer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoParams:
+    """A codec without settings."""
+
+
 class NamedPeer:
     """What most peers share: no presets but the default values of their settings."""
 
@@ -126,3 +145,16 @@ def load_optional(module: str, package: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ExternalFailure(f"{package} is not installed; pip install 'codeckit[bench]' brings it") from error
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise :class:`InvalidParameter` when ``value`` is outside ``low`` to ``high``."""
+    if not low <= value <= high:
+        raise InvalidParameter(f"{name} must be {low} to {high}, got {value}")
+
+
+def pyav_version() -> str:
+    """The version of the codecs that come with PyAV."""
+    import av
+
+    return f"PyAV {av.__version__} libavcodec {'.'.join(str(part) for part in av.library_versions['libavcodec'])}"

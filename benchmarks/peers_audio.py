@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ..formats.errors import UnsupportedInput
 from .items import Sound
-from .peers import NamedPeer, find_peer
-from .peers_image import check_range
-from .peers_original import NoParams
+from .peers import NamedPeer, NoParams, check_range, find_peer, pyav_version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,9 +45,7 @@ class _AudioPeer(NamedPeer):
     _container_options: ClassVar[Mapping[str, str]] = {}
 
     def version(self) -> str:
-        import av
-
-        return f"PyAV {av.__version__} libavcodec {'.'.join(str(part) for part in av.library_versions['libavcodec'])}"
+        return pyav_version()
 
     def encode(self, content: Sound, source: Path, target: Path, params: Any) -> None:
         from .audio_files import write_audio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,10 +11,38 @@ from pathlib import Path
 from typing import Any
 
 from ..formats.errors import CorruptFile
-from .peers import NamedPeer, load_optional
-from .peers_image import check_range
+from .peers import NamedPeer, check_range, load_optional
 
 __all__ = ["BrotliPeer", "PpmdPeer", "XzPeer", "ZstdPeer"]
+
+
+class _BytesPeer(NamedPeer, ABC):
+    """A compressor that is a function from bytes to the bytes of a whole file; ``_library`` is module and package."""
+
+    kind = "bytes"
+    _library: tuple[str, str]
+
+    def version(self) -> str:
+        module, package = self._library
+        load_optional(module, package)
+        return f"{package} {version(package)}"
+
+    def encode(self, content: bytes, source: Path, target: Path, params: Any) -> None:
+        target.write_bytes(self._compress(content, params))
+
+    def decode(self, path: Path, params: Any, form: Mapping[str, int]) -> bytes:
+        return self._decompress(path.read_bytes())
+
+    def _module(self) -> Any:
+        return load_optional(*self._library)
+
+    @abstractmethod
+    def _compress(self, content: bytes, params: Any) -> bytes:
+        """The bytes of the file."""
+
+    @abstractmethod
+    def _decompress(self, data: bytes) -> bytes:
+        """What the file holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,25 +55,23 @@ class ZstdParams:
         check_range("level", self.level, 1, 22)
 
 
-class ZstdPeer(NamedPeer):
+class ZstdPeer(_BytesPeer):
     """Zstandard, one frame with its content size and checksum."""
 
     name = "zstd"
-    kind = "bytes"
     suffix = ".zst"
     Params = ZstdParams
 
+    _library = ("zstandard", "zstandard")
+
     def version(self) -> str:
-        zstandard = load_optional("zstandard", "zstandard")
-        return f"zstd {'.'.join(str(part) for part in zstandard.ZSTD_VERSION)}"
+        return f"zstd {'.'.join(str(part) for part in self._module().ZSTD_VERSION)}"
 
-    def encode(self, content: bytes, source: Path, target: Path, params: ZstdParams) -> None:
-        zstandard = load_optional("zstandard", "zstandard")
-        target.write_bytes(zstandard.ZstdCompressor(level=params.level, write_checksum=True).compress(content))
+    def _compress(self, content: bytes, params: ZstdParams) -> bytes:
+        return bytes(self._module().ZstdCompressor(level=params.level, write_checksum=True).compress(content))
 
-    def decode(self, path: Path, params: ZstdParams, form: Mapping[str, int]) -> bytes:
-        zstandard = load_optional("zstandard", "zstandard")
-        return bytes(zstandard.ZstdDecompressor().decompress(path.read_bytes()))
+    def _decompress(self, data: bytes) -> bytes:
+        return bytes(self._module().ZstdDecompressor().decompress(data))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,23 +85,21 @@ class XzParams:
         check_range("level", self.level, 0, 9)
 
 
-class XzPeer(NamedPeer):
+class XzPeer(_BytesPeer):
     """LZMA2 in an .xz file."""
 
     name = "xz"
-    kind = "bytes"
     suffix = ".xz"
     Params = XzParams
 
     def version(self) -> str:
         return "xz of the Python standard library"
 
-    def encode(self, content: bytes, source: Path, target: Path, params: XzParams) -> None:
-        preset = params.level | (lzma.PRESET_EXTREME if params.extreme else 0)
-        target.write_bytes(lzma.compress(content, preset=preset))
+    def _compress(self, content: bytes, params: XzParams) -> bytes:
+        return lzma.compress(content, preset=params.level | (lzma.PRESET_EXTREME if params.extreme else 0))
 
-    def decode(self, path: Path, params: XzParams, form: Mapping[str, int]) -> bytes:
-        return lzma.decompress(path.read_bytes())
+    def _decompress(self, data: bytes) -> bytes:
+        return lzma.decompress(data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,24 +114,20 @@ class BrotliParams:
         check_range("window_bits", self.window_bits, 10, 24)
 
 
-class BrotliPeer(NamedPeer):
+class BrotliPeer(_BytesPeer):
     """Brotli."""
 
     name = "brotli"
-    kind = "bytes"
     suffix = ".br"
     Params = BrotliParams
 
-    def version(self) -> str:
-        load_optional("brotli", "brotli")
-        return f"brotli {version('brotli')}"
+    _library = ("brotli", "brotli")
 
-    def encode(self, content: bytes, source: Path, target: Path, params: BrotliParams) -> None:
-        brotli = load_optional("brotli", "brotli")
-        target.write_bytes(brotli.compress(content, quality=params.quality, lgwin=params.window_bits))
+    def _compress(self, content: bytes, params: BrotliParams) -> bytes:
+        return bytes(self._module().compress(content, quality=params.quality, lgwin=params.window_bits))
 
-    def decode(self, path: Path, params: BrotliParams, form: Mapping[str, int]) -> bytes:
-        return bytes(load_optional("brotli", "brotli").decompress(path.read_bytes()))
+    def _decompress(self, data: bytes) -> bytes:
+        return bytes(self._module().decompress(data))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,27 +142,22 @@ class PpmdParams:
         check_range("memory_mib", self.memory_mib, 1, 1024)
 
 
-class PpmdPeer(NamedPeer):
+class PpmdPeer(_BytesPeer):
     """PPMd variant I, which has no file format of its own: three bytes of order and memory come before the stream."""
 
     name = "ppmd"
-    kind = "bytes"
     suffix = ".ppmd"
     Params = PpmdParams
 
-    def version(self) -> str:
-        load_optional("pyppmd", "pyppmd")
-        return f"pyppmd {version('pyppmd')}"
+    _library = ("pyppmd", "pyppmd")
 
-    def encode(self, content: bytes, source: Path, target: Path, params: PpmdParams) -> None:
-        pyppmd = load_optional("pyppmd", "pyppmd")
-        body: Any = pyppmd.compress(content, max_order=params.order, mem_size=params.memory_mib << 20, variant="I")
-        target.write_bytes(bytes([params.order]) + params.memory_mib.to_bytes(2, "little") + bytes(body))
+    def _compress(self, content: bytes, params: PpmdParams) -> bytes:
+        memory = params.memory_mib
+        body = self._module().compress(content, max_order=params.order, mem_size=memory << 20, variant="I")
+        return bytes([params.order]) + memory.to_bytes(2, "little") + bytes(body)
 
-    def decode(self, path: Path, params: PpmdParams, form: Mapping[str, int]) -> bytes:
-        pyppmd = load_optional("pyppmd", "pyppmd")
-        data = path.read_bytes()
+    def _decompress(self, data: bytes) -> bytes:
         if len(data) < 3:
-            raise CorruptFile(f"{path} is too short for its order and memory")
+            raise CorruptFile("the file is too short for its order and memory")
         memory = int.from_bytes(data[1:3], "little") << 20
-        return bytes(pyppmd.decompress(data[3:], max_order=data[0], mem_size=memory, variant="I"))
+        return bytes(self._module().decompress(data[3:], max_order=data[0], mem_size=memory, variant="I"))

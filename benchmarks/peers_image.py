@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..formats.errors import ExternalFailure, InvalidParameter
-from .peers import NamedPeer, load_optional
-from .peers_original import NoParams
+from ..formats.errors import ExternalFailure
+from .peers import NamedPeer, NoParams, check_range, load_optional
 
 if TYPE_CHECKING:
     import numpy as np
@@ -201,9 +200,3 @@ class JpegXlPeer(_PillowPeer):
 
     def _options(self, params: JpegXlParams) -> dict[str, Any]:
         return {"quality": params.quality, "effort": params.effort, "lossless": params.lossless, "num_threads": 1}
-
-
-def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise :class:`InvalidParameter` when ``value`` is outside ``low`` to ``high``."""
-    if not low <= value <= high:
-        raise InvalidParameter(f"{name} must be {low} to {high}, got {value}")

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..formats.errors import InvalidParameter
-from .peers import ORIGINAL, NamedPeer
+from .peers import ORIGINAL, NamedPeer, NoParams
 
-__all__ = ["NoParams", "OriginalPeer"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoParams:
-    """A codec without settings."""
+__all__ = ["OriginalPeer"]
 
 
 class OriginalPeer(NamedPeer):

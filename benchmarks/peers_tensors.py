@@ -7,8 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .peers import NamedPeer
-from .peers_original import NoParams
+from .peers import NamedPeer, NoParams
 
 __all__ = ["Int8Peer", "RawPeer"]
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from ..formats.errors import InvalidParameter, UnsupportedInput
 from .items import Clip
-from .peers import NamedPeer
-from .peers_image import check_range
+from .peers import NamedPeer, check_range, pyav_version
 
 __all__ = ["SvtAv1Peer", "SvtAv1Stream", "Vp9Peer", "X264Peer", "X264Stream", "X265Peer", "X265Stream"]
 
@@ -24,9 +23,7 @@ class _VideoPeer(NamedPeer, ABC):
     _encoder: str
 
     def version(self) -> str:
-        import av
-
-        return f"PyAV {av.__version__} libavcodec {'.'.join(str(part) for part in av.library_versions['libavcodec'])}"
+        return pyav_version()
 
     def encode(self, content: Clip, source: Path, target: Path, params: Any) -> None:
         import av
