@@ -17,7 +17,9 @@ from ..formats.errors import InvalidParameter
 from .audio_files import read_audio
 from .items import Sound
 from .peers import content_form, find_peer, peer_parameters
+from .provenance import provenance
 from .spoken_digits import default_output, log_mel, make_network
+from .statistics import wilson
 
 if TYPE_CHECKING:
     import torch
@@ -56,12 +58,20 @@ def train(
     tested = [path for path in paths if _index(path) in _TEST_INDICES]
     right = _recognised(network, [read_audio(path) for path in tested], [int(path.name[0]) for path in tested])
     _save(network, output)
+    through = [f"{name}={value}" for name, value in given.items()]
+    interval = wilson(sum(right), len(right)) if right else None
     return {
+        "benchmark": "spoken-digits-training",
+        "trained_on": "clean recordings"
+        if codec is None
+        else " ".join([codec, *(f"{k}={v}" for k, v in given.items())]),
         "recordings": len(sounds),
         "epochs": epochs,
         "training_accuracy": round(accuracy, 4),
         "test_recordings": len(tested),
         "test_accuracy": round(sum(right) / max(1, len(right)), 4),
+        "interval": f"[{interval.low:.3f}, {interval.high:.3f}]" if interval is not None else "",
+        **provenance(),
     }
 
 
