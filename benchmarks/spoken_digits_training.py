@@ -62,9 +62,7 @@ def train(
     interval = wilson(sum(right), len(right)) if right else None
     return {
         "benchmark": "spoken-digits-training",
-        "trained_on": "clean recordings"
-        if codec is None
-        else " ".join([codec, *(f"{k}={v}" for k, v in given.items())]),
+        "trained_on": "clean recordings" if codec is None else " ".join([codec, *through]),
         "recordings": len(sounds),
         "epochs": epochs,
         "training_accuracy": round(accuracy, 4),
