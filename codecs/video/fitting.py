@@ -12,6 +12,7 @@ import torch
 
 from ...formats.errors import Cancelled, InvalidParameter
 from .checkpoint import Checkpoint, fingerprint, load_checkpoint, save_checkpoint
+from .cuda_graph import GraphedGradients
 from .frame_gradients import set_gradients
 from .frame_workers import FrameWorkers
 from .objective import Objective
@@ -116,6 +117,7 @@ class _Run(Generic[Goal]):
         self._caution = 1.0
         self._restarts = 0
         self._snapshot: Checkpoint | None = None
+        self._graphed: GraphedGradients | None = None
 
     def resume(self) -> None:
         """Continue from the checkpoint folder where the caller asks for it."""
@@ -184,7 +186,7 @@ class _Run(Generic[Goal]):
         indices = self._order(epoch)[position * self._batch : (position + 1) * self._batch]
         figures = self._backward(indices)
         self._optimiser.step()
-        self._optimiser.zero_grad(set_to_none=True)
+        self._drop_gradients()
         self._step += 1
         self.objective.after_step(self._step, self._total)
         return figures
@@ -192,11 +194,19 @@ class _Run(Generic[Goal]):
     def _backward(self, indices: torch.Tensor) -> torch.Tensor:
         """Set the gradients of all parameters; return loss and figures."""
         bfloat16 = self._dtype == torch.bfloat16
+        if self._device == "cuda" and self.objective.graphable:
+            if self._graphed is None:
+                self._graphed = GraphedGradients(self.objective, self._parameters, self._batch, bfloat16=bfloat16)
+            return self._graphed(indices)
         if self._device != "cuda":
             return set_gradients(self.objective, indices, self._parameters, self._workers, bfloat16=bfloat16)
         loss, figures = self.objective.loss(indices, self.objective.stage(indices), bfloat16=bfloat16)
         loss.backward()
         return torch.stack([loss.detach(), *figures])
+
+    def _drop_gradients(self) -> None:
+        if self._graphed is None:  # which has them in fixed places and clears them itself
+            self._optimiser.zero_grad(set_to_none=True)
 
     def _order(self, epoch: int) -> torch.Tensor:
         # drawn from seed and epoch alone, so that a resumed fit goes on with the same frames
@@ -210,7 +220,7 @@ class _Run(Generic[Goal]):
         for number in range(_PROBES + 1):
             self._context.check_cancelled()
             self._backward(indices)
-            self._optimiser.zero_grad(set_to_none=True)
+            self._drop_gradients()
             if self._device == "cuda":
                 torch.cuda.synchronize()
             if number == 0:

@@ -142,11 +142,11 @@ class _Totals:
     def add(self, task: SegmentTask, result: EncodedSegment, header: GridHeader, context: RunContext) -> None:
         frames = len(task.pictures)
         decoder = SegmentDecoder(header, result.network, result.latents, frames=frames, context=context)
-        decoded = list(decoder.pictures(range(frames)))
-        self._psnr += psnr_of_frames(task.pictures, decoded, context)
+        decoded = np.concatenate(list(decoder.pictures(range(frames))))
+        self._psnr += psnr_of_frames(task.pictures, [decoded], context)
         if task.visible is not None:
             for original, visible, made in zip(task.pictures, task.visible, decoded, strict=True):
-                difference = (original.astype(np.int64) - made[0])[visible]
+                difference = (original.astype(np.int64) - made)[visible]
                 self._visible_error += int((difference * difference).sum())
                 self._visible_samples += difference.size
         self._network += len(result.network)

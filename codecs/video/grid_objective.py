@@ -49,7 +49,8 @@ class GridObjective(Objective):
     With ``visible`` [T, H, W], True where a picture counts, errors elsewhere cost nothing.
     """
 
-    betas = (0.9, 0.99)
+    betas = (0.9, 0.97)
+    graphable = True
 
     def __init__(
         self,

@@ -65,7 +65,7 @@ class GridParameters:
     )
     epochs: int = field(default=150, metadata=setting_help("passes over each segment"))
     batch: int = field(default=2, metadata=setting_help("frames per step"))
-    lr: float = field(default=5e-3, metadata=setting_help("peak learning rate of the network"))
+    lr: float = field(default=8e-3, metadata=setting_help("peak learning rate of the network"))
     latent_lr: float = field(default=6e-2, metadata=setting_help("peak learning rate of latents, in steps"))
     seed: int = field(default=1, metadata=setting_help("of the initial weights and the order of frames"))
     precision: Literal["auto", "float32", "bfloat16"] = field(

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GridPlayback", "Region", "SegmentDecoder", "View"]
 
+_CUDA_BATCH = 16
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
@@ -60,8 +62,8 @@ class View:
 class SegmentDecoder:
     """Pictures of one segment from its two chunks.
 
-    Every picture is computed alone (and on a CPU on one core), so it depends neither on the others nor on the number
-    of threads. Raises :class:`CorruptFile` for malformed chunks.
+    On a CPU every picture is computed alone and on one core, so it depends neither on the others nor on the number of
+    threads; on CUDA sixteen at once. Raises :class:`CorruptFile` for malformed chunks.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class SegmentDecoder:
         structure = header.structure
         self.device = context.torch_device()
         self._threads = context.threads
+        self._batch = _CUDA_BATCH if self.device == "cuda" else 1
         self._frames = frames
         self._structure = structure
         self._view = view or View.whole(header)
@@ -90,28 +93,31 @@ class SegmentDecoder:
         self._gains = [torch.from_numpy(grid.scale).to(self.device) for grid in grids]
 
     def pictures(self, times: Sequence[float]) -> Iterator[NDArray[np.uint8]]:
-        """uint8 RGB [1, H, W, 3] at each of ``times``, in frames from the segment's first."""
+        """uint8 RGB [N, H, W, 3] at ``times``, in frames from the segment's first; N is 1 on a CPU."""
+        groups = (times[start : start + self._batch] for start in range(0, len(times), self._batch))
         with FrameWorkers(self._threads, self.device) as workers:
-            yield from workers.map(self._picture, times)
+            yield from workers.map(self._pictures, groups)
 
-    def _picture(self, time: float) -> NDArray[np.uint8]:
+    def _pictures(self, times: Sequence[float]) -> NDArray[np.uint8]:
         with torch.inference_mode(), exact_float32(self.device):
-            output = make_pictures(self._structure, self._weights, self._latents(time))
+            output = make_pictures(self._structure, self._weights, self._latents(times))
             top, left = self._inside
             height, width = self._view.size
             visible = output[:, top : top + height, left : left + width]
-            rounded = visible.mul(255).round().clamp(0, 255).to(torch.uint8)
-            picture: NDArray[np.uint8] = rounded.cpu().numpy()
-        return picture
+            rounded = visible.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+            pictures: NDArray[np.uint8] = rounded.cpu().numpy()
+        return pictures
 
-    def _latents(self, time: float) -> list[torch.Tensor]:
-        """One tensor [1, rows, columns, C] a level."""
+    def _latents(self, times: Sequence[float]) -> list[torch.Tensor]:
+        """One tensor [N, rows, columns, C] a level."""
         levels: dict[int, list[torch.Tensor]] = {}
         for grid, keys, gain in zip(self._structure.grids, self._keys, self._gains, strict=True):
-            first, second, weight = key_weights(time, grid, self._frames)
-            values = keys[first : first + 1].float()
-            if weight:
-                values = torch.lerp(values, keys[second : second + 1].float(), weight)
+            triples = [key_weights(time, grid, self._frames) for time in times]
+            values = keys[[first for first, _, _ in triples]].float()
+            if any(weight for _, _, weight in triples):
+                weights = torch.tensor([weight for _, _, weight in triples], device=self.device)
+                following = keys[[second for _, second, _ in triples]].float()
+                values = torch.lerp(values, following, weights.view(-1, 1, 1, 1))
             levels.setdefault(grid.stride, []).append(values * gain)
         return [torch.cat(parts, dim=1).permute(0, 2, 3, 1).contiguous() for parts in levels.values()]
 
@@ -146,11 +152,11 @@ class GridPlayback:
         self._held: tuple[int, SegmentDecoder | None] | None = None
 
     def batches(self, indices: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
-        """uint8 RGB [1, H, W, 3] for the frames ``indices``, in that order."""
+        """uint8 RGB [N, H, W, 3] for the frames ``indices``, in that order."""
         return self.at_times([float(index) for index in indices])
 
     def at_times(self, times: Sequence[float]) -> Iterator[NDArray[np.uint8]]:
-        """uint8 RGB [1, H, W, 3] at ``times`` in frames; between the last frame of a segment and the next it holds."""
+        """uint8 RGB [N, H, W, 3] at ``times`` in frames; between the last frame of a segment and the next it holds."""
         position = 0
         while position < len(times):
             number = bisect_right(self._starts, times[position]) - 1

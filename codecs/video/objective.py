@@ -37,6 +37,8 @@ class Objective(nn.Module):
     """
 
     betas = (0.9, 0.999)
+    graphable = False
+    """Whether :meth:`stage` and :meth:`loss` read no value of a tensor and the rest changes state in place only."""
 
     def parameter_groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Every parameter that is fitted, in groups with a peak learning rate each."""

@@ -47,7 +47,7 @@ def laplace_bits(values: torch.Tensor, scale_index: torch.Tensor) -> torch.Tenso
 
 def rounded_bits(levels: torch.Tensor, scale_index: torch.Tensor) -> torch.Tensor:
     """:func:`laplace_bits` of whole ``levels`` under whole scale indices, int64; fast."""
-    slopes, offsets, zeros = (column.to(levels.device) for column in _lines())
+    slopes, offsets, zeros = _lines(levels.device)
     magnitude = levels.abs()
     constant = torch.where(magnitude > 0, offsets[scale_index], zeros[scale_index])
     return magnitude * slopes[scale_index] + constant
@@ -84,12 +84,12 @@ def _line(scale_index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.
 
 
 @cache
-def _lines() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _lines(device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Slope, offset and the bits of zero for every scale index, float32 [SCALE_COUNT]."""
     index = torch.arange(SCALE_COUNT, dtype=torch.float64)
     _, slope, offset = _line(index)
     zero = laplace_bits(torch.zeros(SCALE_COUNT, dtype=torch.float64), index)
-    return slope.float(), offset.float(), zero.float()
+    return slope.float().to(device), offset.float().to(device), zero.float().to(device)
 
 
 @cache
