@@ -6,39 +6,23 @@ preset, and a target size. Every encoding and decoding runs in a process of its 
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import codeckit
 
-from ..formats.errors import ExternalFailure, InvalidParameter
+from ..formats.errors import InvalidParameter
+from .gridnerv_process import in_process
 from .provenance import provenance
-from .video_process import affordable_epochs, measure_in_process
 
 __all__ = ["bench"]
 
 Row = dict[str, Any]
 
 CLIPS = "../shared/data/video"
-_DECODING = """
-import json, sys, time, codeckit
-from codeckit.benchmarks.peak_memory import peak_memory_bytes
-job = json.load(sys.stdin)
-context = codeckit.RunContext(threads=job["threads"], device=job["device"])
-wall, cpu = time.perf_counter(), time.process_time()
-codeckit.decode(job["file"], job["target"], context=context, overwrite=True)
-if job["warm"]:  # the first decode also loads libraries
-    wall, cpu = time.perf_counter(), time.process_time()
-    codeckit.decode(job["file"], context=context)
-wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-print(json.dumps({"seconds": wall, "cpu_seconds": cpu, "peak_bytes": peak_memory_bytes()}))
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +36,6 @@ class _Case:
     preset: str = "standard"
     cpu_seconds: float | None = None
     start_from: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 _SMALL = {"size": "176x144", "frames": "0:16", "audio": "drop"}
@@ -72,7 +55,6 @@ _CASES = (
         name="1280x640",
         clip="bigbuckbunny.mp4",
         settings={"size": "1280x640", "frames": "0:16", "audio": "drop", "lmbda": 0.15, "epochs": 6},
-        extra={"warm": True},
     ),
     _Case(figure="memory", name="32 frames", clip="bikes.mp4", settings={**_BIKES, "frames": "0:32"}),
     _Case(figure="memory", name="192 frames", clip="bikes.mp4", settings={**_BIKES, "frames": "0:192"}),
@@ -125,36 +107,30 @@ def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row
 
 
 def _measured(cases: list[_Case], clips: Path, folder: Path, context: codeckit.RunContext) -> Iterator[Row]:
-    device, threads = context.torch_device(), context.threads or 2
     for case in cases:
-        target = folder / f"{case.figure} {case.name}.ck"
+        file = folder / f"{case.figure} {case.name}.ck"
         given = {name: str(value) for name, value in case.settings.items()}
         if case.start_from is not None:
             given["start_from"] = str(folder / f"{case.figure} {case.start_from}.ck")
         job = {
-            "path": str(clips / case.clip),
-            "target": str(target),
-            "codec": "gridnerv",
-            "fitted": True,
+            "clip": str(clips / case.clip),
+            "file": str(file),
             "preset": case.preset,
             "settings": given,
-            "device": device,
-            "threads": threads,
+            "cpu_seconds": case.cpu_seconds,
+            "device": context.torch_device(),
+            "threads": context.threads or 2,
         }
-        if case.cpu_seconds is not None:
-            given["epochs"] = str(affordable_epochs(job, given, case.cpu_seconds))
         source = provenance()
-        encoded = measure_in_process("encode", job)
-        decoded = _decoded(target, device, threads, warm=bool(case.extra.get("warm")))
-        yield {**source, **_row(case, target, encoded, decoded)}
+        measured = in_process("encode", job) | in_process("decode", job)
+        yield {**source, "threads": job["threads"], **_row(case, file, measured)}
 
 
-def _row(case: _Case, target: Path, encoded: Mapping[str, Any], decoded: Mapping[str, Any]) -> Row:
-    header = codeckit.info(target)
-    description, file_bytes = header.description, target.stat().st_size
+def _row(case: _Case, file: Path, measured: Mapping[str, Any]) -> Row:
+    description, file_bytes = codeckit.info(file).description, file.stat().st_size
     width, height = (int(side) for side in str(description["picture"]).split("x"))
     frames = int(str(description["frames"]))
-    payload = sum(chunk.payload_bytes for chunk in header.chunks if chunk.type in ("NETW", "LATS"))
+    coded = measured["network_bytes"] + measured["latents_bytes"]
     return {
         "benchmark": "gridnerv",
         "figure": case.figure,
@@ -167,23 +143,17 @@ def _row(case: _Case, target: Path, encoded: Mapping[str, Any], decoded: Mapping
         "segments": description["segments"],
         "file_bytes": file_bytes,
         "bpp": 8 * file_bytes / (width * height * frames),
-        "psnr_db": encoded["reported_psnr_db"],
-        "estimate_error_percent": 100 * (encoded["estimated_bytes"] / payload - 1),
-        "epochs": encoded["epochs"],
-        "encode_seconds": encoded["encode_seconds"],
-        "encode_cpu_seconds": encoded["encode_cpu_seconds"],
-        "encode_peak_mb": round(encoded["encode_peak_bytes"] / 1e6, 1),
-        "decode_peak_mb": round(decoded["peak_bytes"] / 1e6, 1),
-        "decode_fps": round(frames / decoded["seconds"], 2),
-        "decode_fps_per_cpu": round(frames / decoded["cpu_seconds"], 2),
+        "psnr_db": measured["psnr_db"],
+        "estimate_error_percent": 100 * (measured["estimated_bytes"] / coded - 1),
+        "epochs": measured["epochs"],
+        "encode_seconds": round(measured["encode_seconds"], 1),
+        "encode_cpu_seconds": round(measured["encode_cpu_seconds"], 1),
+        "encode_peak_mb": _megabytes(measured["encode_peak_bytes"]),
+        "decode_peak_mb": _megabytes(measured["decode_peak_bytes"]),
+        "decode_fps": round(frames / measured["decode_seconds"], 2),
+        "decode_fps_per_cpu": round(frames / measured["decode_cpu_seconds"], 2),
     }
 
 
-def _decoded(file: Path, device: str, threads: int, *, warm: bool) -> dict[str, Any]:
-    job = {"file": str(file), "target": str(file.with_suffix(".mkv")), "device": device, "threads": threads}
-    command = [sys.executable, "-c", _DECODING]
-    done = subprocess.run(command, input=json.dumps({**job, "warm": warm}), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ExternalFailure(f"decoding {file.name} failed:\n{done.stderr.strip()[-2000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+def _megabytes(size_bytes: int | None) -> float | None:
+    return None if size_bytes is None else round(size_bytes / 1e6, 1)
