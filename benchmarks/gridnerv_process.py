@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,8 @@ def encode(job: Job) -> dict[str, Any]:
     """Fit ``clip`` into ``file``; ``cpu_seconds`` replaces ``epochs`` by as many as take so long."""
     settings = dict(job["settings"])
     if job["cpu_seconds"] is not None:
-        _, few, more = (
-            _timed(lambda epochs=epochs: _fit(job, {**settings, "epochs": str(epochs)}))[1] for epochs in _PROBES
-        )
+        probes = [_timed(partial(_fit, job, {**settings, "epochs": str(epochs)})) for epochs in _PROBES]
+        _, few, more = (cpu for _, cpu, _ in probes)
         each = max((more - few) / (_PROBES[2] - _PROBES[1]), 1e-3)
         settings["epochs"] = str(max(1, round((job["cpu_seconds"] - few) / each) + _PROBES[1]))
     wall, cpu, figures = _timed(lambda: _fit(job, settings))
@@ -67,7 +67,8 @@ def decode(job: Job) -> dict[str, Any]:
 def _fit(job: Job, settings: Mapping[str, str]) -> Mapping[str, Any]:
     context = codeckit.RunContext(threads=job["threads"], device=job["device"])
     options = {"codec": "gridnerv", "preset": job["preset"], "settings": settings, "context": context}
-    return codeckit.encode(job["clip"], job["file"], overwrite=True, **options).figures
+    report: codeckit.EncodeReport = codeckit.encode(job["clip"], job["file"], overwrite=True, **options)
+    return report.figures
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
