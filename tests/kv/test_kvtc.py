@@ -71,6 +71,14 @@ def test_allocation_is_the_best_there_is(budget: int) -> None:
     assert total(groups) <= min(map(total, every)) * (1 + 1e-9)
 
 
+def test_fewer_tokens_than_features_give_the_same_components() -> None:
+    features = np.random.default_rng(2).normal(size=(60, 80)).astype(np.float32) * np.exp(-np.arange(80) / 15)
+    few = fit_components(features.astype(np.float32), 32).basis.astype(np.float64)
+    centred = features - features.mean(axis=0)
+    expected = np.linalg.svd(centred)[2][:32]
+    np.testing.assert_allclose(np.abs(np.sum(few * expected.T, axis=0)), 1, atol=1e-2)
+
+
 def test_components_come_back_within_half_a_step() -> None:
     rng = np.random.default_rng(5)
     components = rng.normal(size=(30, 112)).astype(np.float32)

@@ -79,7 +79,13 @@ def fit_components(features: Floats, rank: int) -> Components:
         raise InvalidParameter(f"rank={rank} needs more than {rank} tokens and as many features, got {tokens}, {count}")
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     centred = features - mean
-    _, vectors = eigh(centred.T @ centred, subset_by_index=(count - rank, count - 1), overwrite_a=True)
+    if tokens < count:
+        # the components of few tokens are combinations of them, which needs a smaller matrix
+        _, mixtures = eigh(centred @ centred.T, subset_by_index=(tokens - rank, tokens - 1), overwrite_a=True)
+        vectors = centred.T @ mixtures
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=0), np.float32(1e-20))
+    else:
+        _, vectors = eigh(centred.T @ centred, subset_by_index=(count - rank, count - 1), overwrite_a=True)
     basis = vectors[:, ::-1].astype(np.float16)
     sample = centred[np.linspace(0, tokens - 1, min(tokens, _ERROR_TOKENS)).astype(np.int64)]
     return Components(mean=mean, basis=basis, errors=group_errors(sample @ basis.astype(np.float32)))
