@@ -67,7 +67,7 @@ def mean_interval(scores: Scores, seed: int = 0) -> Interval:
 
 
 def relative_loss(first: Scores, second: Scores, seed: int = 0) -> Interval:
-    """By how many percent the mean of ``second`` is below that of ``first``, with both resampled by the same queries."""
+    """By how many percent the mean of ``second`` is below that of ``first``, both resampled by the same queries."""
 
     def loss(drawn: NDArray[np.intp]) -> float:
         before = float(first[drawn].mean())
