@@ -17,7 +17,7 @@ from ...entropy.bit_io import append_varint, read_varint
 from ...formats.errors import CorruptFile, LimitExceeded
 from . import kernels
 from .quantiser import code_dtype
-from .symbol_tables import count_symbols, table_of
+from .symbol_tables import NARROW_BITS, WIDE_BITS, count_symbols, table_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from .file_header import FileHeader
     from .model import FileModel
 
-__all__ = ["Block", "decode_block", "encode_block", "symbols_of"]
+__all__ = ["Block", "decode_block", "encode_block", "lanes_of", "table_bits"]
 
 PLAIN, FILE_TABLES, OWN_TABLE = range(3)
 _LANE_OVERHEAD_BITS = 40
+_TABLE_BITS = 800  # about the smallest table that is worth having
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,16 @@ class Block:
     norms: NDArray[np.float32] | None
 
 
-def symbols_of(codes: NDArray[Any], header: FileHeader) -> NDArray[np.uint8]:
-    """What lanes code, uint8 of the shape of ``codes``: the whole code, or the exponent field of wider floats."""
-    if header.bits <= 8:
-        return codes
-    return ((codes >> (header.bits - 9)) & 0xFF).astype(np.uint8)
+def table_bits(header: FileHeader) -> int:
+    """The resolution of the frequency tables that an encoder makes."""
+    return NARROW_BITS if header.bits <= 8 else WIDE_BITS
+
+
+def lanes_of(codes: NDArray[Any], header: FileHeader) -> NDArray[np.uint8]:
+    """What lanes code, uint8 [stored, n]: the whole code, or the exponent field of wider floats."""
+    if header.bits > 8:
+        codes = ((codes >> (header.bits - 9)) & 0xFF).astype(np.uint8)
+    return _transposed(codes)
 
 
 def encode_block(block: Block, header: FileHeader, model: FileModel) -> bytes:
@@ -54,23 +60,17 @@ def encode_block(block: Block, header: FileHeader, model: FileModel) -> bytes:
     append_varint(head, len(codes))
     if block.norms is not None:
         head += block.norms.astype("<f4").tobytes()
-    plain = _plain(codes, header)
-    if not header.tables or not codes.size:
-        return bytes(head) + plain
-    symbols = symbols_of(codes, header)
-    rest = _rest(codes, header)
-    best, coded = PLAIN, plain
-    for coding, bits in _ideal_bits(symbols, header, model).items():
-        if bits / 8 + len(rest) >= len(coded):
-            continue
-        tables, numbers = _tables(coding, symbols, header, model)
-        lanes = encode_lanes(
-            np.ascontiguousarray(symbols.T), tables, classes=numbers, tables_inside=coding == OWN_TABLE, threads=1
-        )
-        if len(lanes) + len(rest) < len(coded):
-            best, coded = coding, lanes + rest
-    head[0] = best
-    return bytes(head) + coded
+    plain_bytes = len(codes) * header.row_bytes
+    if header.tables and codes.size:
+        lanes = lanes_of(codes, header)
+        rest = _rest(codes, header)
+        coding, tables, numbers, bits = _cheapest(lanes, header, model)
+        if bits / 8 + len(rest) < plain_bytes:
+            coded = encode_lanes(lanes, tables, classes=numbers, tables_inside=coding == OWN_TABLE, threads=1)
+            if len(coded) + len(rest) < plain_bytes:
+                head[0] = coding
+                return b"".join((head, coded, rest))
+    return bytes(head) + _plain(codes, header)
 
 
 def decode_block(payload: bytes, rows: int | None, header: FileHeader, model: FileModel) -> Block:
@@ -169,26 +169,21 @@ def _join(symbols: NDArray[np.uint8], rest: memoryview, header: FileHeader) -> N
     return (codes | symbols.astype(np.uint32) << mantissa).astype(code_dtype(header))
 
 
-def _ideal_bits(symbols: NDArray[np.uint8], header: FileHeader, model: FileModel) -> dict[int, float]:
-    """About how many bits each coding takes, without the rest; the smaller first."""
-    alphabet = 1 << min(header.bits, 8)
-    counts = count_symbols(symbols, alphabet)
+def _cheapest(
+    lanes: NDArray[np.uint8], header: FileHeader, model: FileModel
+) -> tuple[int, tuple[FrequencyTable, ...], NDArray[np.int64], float]:
+    """The coding by the file's tables or by one of the block's own, and about how many bits it takes."""
+    counts = count_symbols(lanes, 1 << min(header.bits, 8))
+    numbers = np.zeros(len(lanes), np.int64) if model.table_numbers is None else model.table_numbers
     lengths = np.stack([24 - np.log2(table.frequencies) for table in model.tables])  # [tables, alphabet]
-    lanes = _LANE_OVERHEAD_BITS * header.stored
+    overhead = _LANE_OVERHEAD_BITS * len(lanes)
+    by_file = float((counts * lengths[numbers]).sum()) + overhead
     shared = counts.sum(axis=0)
-    own = table_of(shared)
-    found = {
-        FILE_TABLES: float((counts * lengths[model.table_numbers]).sum()) + lanes,
-        OWN_TABLE: float(shared @ (24 - np.log2(own.frequencies))) + lanes + 8 * len(own.to_bytes()),
-    }
-    return dict(sorted(found.items(), key=lambda item: item[1]))
-
-
-def _tables(
-    coding: int, symbols: NDArray[np.uint8], header: FileHeader, model: FileModel
-) -> tuple[tuple[FrequencyTable, ...], NDArray[np.int64]]:
-    if coding == FILE_TABLES and model.table_numbers is not None:
-        return model.tables, model.table_numbers
-    alphabet = 1 << min(header.bits, 8)
-    counts = np.bincount(symbols.ravel(), minlength=alphabet)
-    return (table_of(counts),), np.zeros(symbols.shape[1], np.int64)
+    ideal = float(shared @ -np.log2(np.maximum(shared, 1) / max(int(shared.sum()), 1)))
+    if ideal + overhead + _TABLE_BITS >= by_file:
+        return FILE_TABLES, model.tables, numbers, by_file
+    own = table_of(shared, table_bits(header))
+    bits = float(shared @ (24 - np.log2(own.frequencies))) + overhead + 8 * len(own.to_bytes())
+    if bits >= by_file:
+        return FILE_TABLES, model.tables, numbers, by_file
+    return OWN_TABLE, (own,), np.zeros(len(lanes), np.int64), bits

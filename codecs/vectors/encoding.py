@@ -9,7 +9,7 @@ import numpy as np
 
 from ...formats.errors import LimitExceeded
 from ...formats.header import Header
-from .block_payload import Block, encode_block, symbols_of
+from .block_payload import Block, encode_block, lanes_of, table_bits
 from .calibration import float_exponent, uniform_levels
 from .element_types import FLOATS, UNIFORM_BITS
 from .file_header import MAX_BLOCK_VALUES, MAX_ROWS, FileHeader
@@ -145,8 +145,8 @@ def _fit(
         header = replace(header, exponent=float_exponent(values, header.dtype))
     if params.entropy == "auto" and len(values) and header.bits > 1:
         codes, _ = Quantiser(header, model).codes(values[:: -(-len(values) // _TABLE_ROWS)])
-        counts = count_symbols(symbols_of(codes, header), 1 << min(header.bits, 8))
-        tables, numbers = fit_tables(counts, params.tables)
+        counts = count_symbols(lanes_of(codes, header), 1 << min(header.bits, 8))
+        tables, numbers = fit_tables(counts, params.tables, table_bits(header))
         header = replace(header, tables=len(tables))
         model = replace(model, tables=tables, table_numbers=numbers)
     return header, model, figures

@@ -15,6 +15,7 @@ from numba import uint64
 from ...entropy.native_compilation import compiled, inlined
 
 __all__ = [
+    "count_codes",
     "look_up",
     "pack_codes",
     "project",
@@ -84,6 +85,14 @@ def uniform_values(codes, offset, step, values):
     for row in range(values.shape[0]):
         for j in range(values.shape[1]):
             values[row, j] = offset[j] + step[j] * codes[row, j]
+
+
+@compiled
+def count_codes(codes, counts):
+    """Add to ``counts``, int64 [d, alphabet], how often each code is in each row of ``codes``, uint8 [d, n]."""
+    for j in range(codes.shape[0]):
+        for i in range(codes.shape[1]):
+            counts[j, codes[j, i]] += 1
 
 
 @compiled
@@ -178,25 +187,31 @@ def _add_products(target, x, matrix, i):
 def project(values, centre, matrix, offset, result):
     """``result = offset + (values - centre) @ matrix`` in float32, each sum in the order of the rows of ``matrix``.
 
+    Eight rows of the matrix stay in the innermost cache while sixteen rows of values pass over them.
+
     Args:
         values: [n, a]; centre: [a]; matrix: [a, b]; offset: [b]; result: [n, b].
     """
-    inner = matrix.shape[0]
-    x = np.empty(inner, np.float32)
-    for row in range(values.shape[0]):
-        target = result[row]
-        for i in range(inner):
-            x[i] = values[row, i] - centre[i]
-        target[:] = offset
+    rows, inner = values.shape
+    x = np.empty((16, inner), np.float32)
+    for first in range(0, rows, 16):
+        last = min(first + 16, rows)
+        for row in range(first, last):
+            for i in range(inner):
+                x[row - first, i] = values[row, i] - centre[i]
+            result[row, :] = offset
         i = 0
         while i + 8 <= inner:
-            eight = (x[i], x[i + 1], x[i + 2], x[i + 3], x[i + 4], x[i + 5], x[i + 6], x[i + 7])
-            _add_products(target, eight, matrix, i)
+            for row in range(first, last):
+                y = x[row - first]
+                eight = (y[i], y[i + 1], y[i + 2], y[i + 3], y[i + 4], y[i + 5], y[i + 6], y[i + 7])
+                _add_products(result[row], eight, matrix, i)
             i += 8
         while i < inner:
-            only, single = x[i], matrix[i]
-            for j in range(target.size):
-                target[j] = target[j] + only * single[j]
+            for row in range(first, last):
+                only, single, target = x[row - first, i], matrix[i], result[row]
+                for j in range(target.size):
+                    target[j] = target[j] + only * single[j]
             i += 1
 
 

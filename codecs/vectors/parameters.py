@@ -47,7 +47,7 @@ class VectorsParameters:
     entropy: Literal["auto", "none"] = field(
         default="auto", metadata=_help("auto: entropy coding of each block where that is smaller")
     )
-    tables: int = field(default=16, metadata=_help(f"most frequency tables shared by dimensions, 1 to {MAX_TABLES}"))
+    tables: int = field(default=8, metadata=_help(f"most frequency tables shared by dimensions, 1 to {MAX_TABLES}"))
     sample: int = field(default=20_000, metadata=_help("vectors to fit projection, levels and tables to"))
     block_rows: int | None = field(
         default=None, metadata=_help("vectors of an independently readable block; none: about a million values")
