@@ -61,7 +61,7 @@ def default_grid(dimensions: int) -> list[Configuration]:
         half = str(dimensions // 2)
         grid += [{"dtype": name, "random_projection": half} for name in ("float32", "float8_e4m3", "int8")]
     grid += [{"dtype": name, "scale": "none"} for name in ("float8_e4m3", "float8_e5m2")]
-    grid += [{"dtype": name, "calibration": "range"} for name in ("int8", "int4")]
+    grid += [{"dtype": name, "calibration": kind} for name in ("int8", "int4") for kind in ("range", "common")]
     return [Configuration(row) for row in grid]
 
 

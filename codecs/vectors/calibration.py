@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Method", "float_exponent", "uniform_levels"]
 
-Method = Literal["mse", "range"]
-_MOST_ROWS = 8192
+Method = Literal["mse", "range", "common"]
+_MOST_ROWS = 4096
 _CLIPS = 24
+_WIDE = 127
 
 
 def float_exponent(sample: Floats, dtype: str) -> int:
@@ -37,16 +38,19 @@ def float_exponent(sample: Floats, dtype: str) -> int:
 def uniform_levels(sample: Floats, bits: int, method: Method) -> tuple[Floats, Floats]:
     """Offset and step, each [d], of ``2**bits`` equally spaced levels for every dimension of ``sample`` [n, d].
 
-    ``range`` spans the smallest to the largest value; ``mse`` narrows the span around the mean until the mean squared
-    error over the sample is least, the levels of one bit being the mean and its mean distance to both sides.
+    ``range`` spans the smallest to the largest value of each dimension, ``common`` those of all dimensions together;
+    ``mse`` narrows the span around the mean until the mean squared error over the sample is least, the levels of one
+    bit being the mean and its mean distance to both sides.
     """
     if not len(sample):
         return np.zeros(sample.shape[1], np.float32), np.ones(sample.shape[1], np.float32)
-    values = sample[:: -(-len(sample) // _MOST_ROWS)].astype(np.float64)
-    low, high = values.min(axis=0), values.max(axis=0)
+    low, high = sample.min(axis=0).astype(np.float64), sample.max(axis=0).astype(np.float64)
     top = (1 << bits) - 1
-    if method == "mse":
-        mean = values.mean(axis=0)
+    if method == "common":
+        low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
+    elif method == "mse":
+        values = sample[:: -(-len(sample) // _MOST_ROWS)]
+        mean = values.mean(axis=0, dtype=np.float64)
         if bits == 1:
             distance = np.abs(values - mean).mean(axis=0)
             low, high = mean - distance, mean + distance
@@ -57,20 +61,20 @@ def uniform_levels(sample: Floats, bits: int, method: Method) -> tuple[Floats, F
 
 
 def _least_error(
-    values: NDArray[np.float64],
-    mean: NDArray[np.float64],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    top: int,
+    values: Floats, mean: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], top: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     best = np.full(values.shape[1], np.inf)
     found_low, found_high = low.copy(), high.copy()
     for part in np.linspace(1.0, 0.15, _CLIPS):
         first, last = mean + part * (low - mean), mean + part * (high - mean)
         step = np.maximum((last - first) / top, np.finfo(np.float32).tiny)
-        rounded = first + step * np.clip(np.rint((values - first) / step), 0, top)
-        error = np.square(values - rounded).mean(axis=0)
+        levels = (values - first.astype(np.float32)) / step.astype(np.float32)
+        rounded = np.rint(np.clip(levels, 0, top))
+        rounded -= levels
+        error = np.einsum("nd,nd->d", rounded, rounded, dtype=np.float64) * np.square(step)
         better = error < best
+        if top >= _WIDE and not better.any():
+            break  # of many levels the widest spans are best, and narrower ones only lose
         best = np.where(better, error, best)
         found_low = np.where(better, first, found_low)
         found_high = np.where(better, last, found_high)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ...formats.errors import LimitExceeded
 from ...formats.header import Header
@@ -47,7 +48,9 @@ def encode_vectors(
 ) -> dict[str, Figure]:
     """Write header, model and blocks; returns how many rows there were and how many values were too large."""
     sample = source.sample(params.sample)
-    header, model, figures = _fit(sample, source, params, context.seed)
+    # more threads of linear algebra would give other last bits, and with them another file
+    with threadpool_limits(1, user_api="blas"):
+        header, model, figures = _fit(sample, source, params, context.seed)
     del sample
     sink.write_header(Header(codec=codec, bitstream=version, parameters=header.as_json()))
     sink.write_chunk(MODEL, write_model(model, header))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...formats.errors import InvalidParameter
+from .calibration import Method
 from .element_types import DtypeName
 from .file_header import MAX_BLOCK_ROWS, MAX_TABLES
 from .projection import parse_pca
@@ -37,8 +38,9 @@ class VectorsParameters:
     norms: Literal["inside", "apart"] = field(
         default="inside", metadata=_help("apart: unit vectors are coded, and the lengths kept as float32")
     )
-    calibration: Literal["mse", "range"] = field(
-        default="mse", metadata=_help("levels of int8 and int4: least squared error, or from smallest to largest value")
+    calibration: Method = field(
+        default="mse",
+        metadata=_help("levels of int8 and int4: least squared error; from smallest to largest; one range for all"),
     )
     rescoring_bits: int = field(default=0, metadata=_help("of binary: bits kept beside the sign, 0 to 7"))
     scale: Literal["auto", "none"] = field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ...formats.errors import InvalidParameter
 from ...formats.vector_source import as_float32
@@ -65,8 +66,6 @@ def search_blocks(
     best = _Best(wanted, _METRICS[metric], keys, rows)
     if keys.size:
         consider = best.consider_on_host if device == "cpu" else best.consider_on_device
-        from threadpoolctl import threadpool_limits
-
         # the tasks keep every core busy already
         with threadpool_limits(1, user_api="blas"):
             for first_row, vectors in blocks:
