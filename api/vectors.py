@@ -2,14 +2,16 @@
 
 ::
 
+    from codeckit import vectors
+
     codeckit.encode(embeddings, "store.ck", codec="vectors", settings={"dtype": "float8_e4m3", "pca": "50%"})
-    codeckit.vectors.append("store.ck", batches)                 # arrays [n, D], or a stream of them
+    vectors.append("store.ck", batches)                          # arrays [n, D], or a stream of them
 
     with codeckit.open("store.ck") as reader:
         rows = reader.vectors[1000:2000]                         # float32 [1000, D]; only their blocks are read
         scores, rows = reader.search(queries, k=10, metric="cosine")
 
-    index = codeckit.vectors.to_faiss("store.ck")                # needs: pip install faiss-cpu
+    index = vectors.to_faiss("store.ck")                         # needs: pip install 'codeckit[faiss]'
 """
 
 from __future__ import annotations

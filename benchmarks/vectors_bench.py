@@ -19,7 +19,7 @@ import codeckit
 
 from ..formats.atomic_file import output_errors
 from ..formats.errors import InvalidParameter
-from ..formats.vectors import open_source
+from ..formats.vectors import VectorSource, open_source
 from .provenance import provenance
 from .vectors_grid import (
     Configuration,
@@ -149,7 +149,7 @@ def _task(options: argparse.Namespace, context: codeckit.RunContext) -> Task:
         if rows < 2:
             raise InvalidParameter(f"{options.vectors}: {rows} vectors are too few to search among")
         own = None if options.queries else np.arange(min(_QUERIES, rows)) * rows // min(_QUERIES, rows)
-        queries = source.sample(_QUERIES) if own is not None else _all_rows(options.queries, context)
+        queries = _rows_of(source, own) if own is not None else _all_rows(options.queries, context)
     return Task(
         name=Path(options.vectors).name,
         source=options.vectors,
@@ -160,6 +160,15 @@ def _task(options: argparse.Namespace, context: codeckit.RunContext) -> Task:
         relevant=None if options.relevant is None else _relevant(options.relevant, len(queries), rows),
         metric=options.metric,
     )
+
+
+def _rows_of(source: VectorSource, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The rows ``numbers``, which rise, of a source."""
+    found, first = [], 0
+    for batch in source.batches(4096):
+        found.append(batch[numbers[(numbers >= first) & (numbers < first + len(batch))] - first])
+        first += len(batch)
+    return np.concatenate(found)
 
 
 def _all_rows(path: str, context: codeckit.RunContext) -> NDArray[np.float32]:

@@ -61,8 +61,8 @@ class VectorSource:
             first += len(batch)
             yield batch
 
-    def sample(self, rows: int) -> NDArray[np.float32]:
-        """At most ``rows`` rows: spread evenly over what can be read anywhere, the first ones of a stream.
+    def sample(self, rows: int, run: int = 16) -> NDArray[np.float32]:
+        """At most ``rows`` rows: short runs spread evenly over what can be read anywhere, the first ones of a stream.
 
         The rows of a stream stay to be read by :meth:`batches`. Raises as that does.
         """
@@ -71,13 +71,12 @@ class VectorSource:
                 found = self._read(0, self.rows)
                 _refuse_infinite(found, 0, self.name)
                 return found
-            numbers = (np.arange(rows) * self.rows) // rows
             found = np.empty((rows, self.dimensions), np.float32)
-            for place, number in enumerate(numbers.tolist()):
-                found[place] = self._read(number, number + 1)
-            if not np.isfinite(found).all():
-                place = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
-                _refuse_infinite(found[place : place + 1], int(numbers[place]), self.name)
+            for place in range(0, rows, run):
+                count = min(run, rows - place)
+                start = place * (self.rows - count) // max(rows - count, 1)
+                found[place : place + count] = self._read(start, start + count)
+                _refuse_infinite(found[place : place + count], start, self.name)
             return found
         held: list[NDArray[np.float32]] = []
         while sum(map(len, held)) < rows and (batch := next(self._stream, None)) is not None:

@@ -46,11 +46,14 @@ def table_bits(header: FileHeader) -> int:
     return NARROW_BITS if header.bits <= 8 else WIDE_BITS
 
 
-def lanes_of(codes: NDArray[Any], header: FileHeader) -> NDArray[np.uint8]:
-    """What lanes code, uint8 [stored, n]: the whole code, or the exponent field of wider floats."""
-    if header.bits > 8:
-        codes = ((codes >> (header.bits - 9)) & 0xFF).astype(np.uint8)
-    return _transposed(codes)
+def lanes_of(codes: NDArray[Any], header: FileHeader) -> tuple[NDArray[np.uint8], bytes]:
+    """What lanes code, uint8 [stored, n], and the rest of each code: nothing, or sign and mantissa of wider floats."""
+    if header.bits <= 8:
+        return _transposed(codes), b""
+    exponents = np.empty(codes.shape, np.uint8)
+    rest = np.empty((codes.size, header.bits // 8 - 1), np.uint8)
+    kernels.split_floats(codes.reshape(-1), header.bits - 9, rest.shape[1], exponents.reshape(-1), rest)
+    return _transposed(exponents), rest.tobytes()
 
 
 def encode_block(block: Block, header: FileHeader, model: FileModel) -> bytes:
@@ -62,8 +65,7 @@ def encode_block(block: Block, header: FileHeader, model: FileModel) -> bytes:
         head += block.norms.astype("<f4").tobytes()
     plain_bytes = len(codes) * header.row_bytes
     if header.tables and codes.size:
-        lanes = lanes_of(codes, header)
-        rest = _rest(codes, header)
+        lanes, rest = lanes_of(codes, header)
         coding, tables, numbers, bits = _cheapest(lanes, header, model)
         if bits / 8 + len(rest) < plain_bytes:
             coded = encode_lanes(lanes, tables, classes=numbers, tables_inside=coding == OWN_TABLE, threads=1)
@@ -150,23 +152,11 @@ def _from_plain(body: memoryview, count: int, header: FileHeader) -> NDArray[Any
     return np.frombuffer(body, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(count, header.stored)
 
 
-def _rest(codes: NDArray[Any], header: FileHeader) -> bytes:
-    """Sign and mantissa of wide floats, in whole bytes, little-endian."""
-    if header.bits <= 8:
-        return b""
-    mantissa = header.bits - 9
-    rest = (codes & ((1 << mantissa) - 1)) | (codes >> (header.bits - 1) << mantissa)
-    return rest.astype("<u4").view(np.uint8).reshape(-1, 4)[:, : header.bits // 8 - 1].tobytes()
-
-
-def _join(symbols: NDArray[np.uint8], rest: memoryview, header: FileHeader) -> NDArray[Any]:
-    mantissa = header.bits - 9
-    width = header.bits // 8 - 1
-    wide = np.zeros((symbols.size, 4), np.uint8)
-    wide[:, :width] = np.frombuffer(rest, np.uint8).reshape(-1, width)
-    low = wide.view("<u4").reshape(symbols.shape)
-    codes = (low & ((1 << mantissa) - 1)) | (low >> mantissa << (header.bits - 1))
-    return (codes | symbols.astype(np.uint32) << mantissa).astype(code_dtype(header))
+def _join(exponents: NDArray[np.uint8], rest: memoryview, header: FileHeader) -> NDArray[Any]:
+    codes = np.empty(exponents.shape, code_dtype(header))
+    low = np.frombuffer(rest, np.uint8).reshape(exponents.size, header.bits // 8 - 1)
+    kernels.join_floats(exponents.reshape(-1), low, header.bits - 9, codes.reshape(-1))
+    return codes
 
 
 def _cheapest(

@@ -148,7 +148,7 @@ def _fit(
         header = replace(header, exponent=float_exponent(values, header.dtype))
     if params.entropy == "auto" and len(values) and header.bits > 1:
         codes, _ = Quantiser(header, model).codes(values[:: -(-len(values) // _TABLE_ROWS)])
-        counts = count_symbols(lanes_of(codes, header), 1 << min(header.bits, 8))
+        counts = count_symbols(lanes_of(codes, header)[0], 1 << min(header.bits, 8))
         tables, numbers = fit_tables(counts, params.tables, table_bits(header))
         header = replace(header, tables=len(tables))
         model = replace(model, tables=tables, table_numbers=numbers)

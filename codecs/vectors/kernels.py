@@ -16,6 +16,7 @@ from ...entropy.native_compilation import compiled, inlined
 
 __all__ = [
     "count_codes",
+    "join_floats",
     "look_up",
     "pack_codes",
     "project",
@@ -23,6 +24,7 @@ __all__ = [
     "round_to_uniform",
     "row_norms",
     "scale_rows",
+    "split_floats",
     "transpose_words",
     "uniform_values",
     "unpack_codes",
@@ -93,6 +95,29 @@ def count_codes(codes, counts):
     for j in range(codes.shape[0]):
         for i in range(codes.shape[1]):
             counts[j, codes[j, i]] += 1
+
+
+@compiled
+def split_floats(codes, mantissa, width, exponents, rest):
+    """Cut wide floats into exponent field, uint8 [n], and sign and mantissa in ``width`` bytes, uint8 [n, width]."""
+    mask = (1 << mantissa) - 1
+    for i in range(codes.size):
+        code = int(codes[i])
+        exponents[i] = (code >> mantissa) & 255
+        low = (code & mask) | ((code >> (mantissa + 8)) << mantissa)
+        for byte in range(width):
+            rest[i, byte] = (low >> (8 * byte)) & 255
+
+
+@compiled
+def join_floats(exponents, rest, mantissa, codes):
+    """The inverse of :func:`split_floats`."""
+    mask = (1 << mantissa) - 1
+    for i in range(codes.size):
+        low = 0
+        for byte in range(rest.shape[1]):
+            low |= int(rest[i, byte]) << (8 * byte)
+        codes[i] = (low & mask) | int(exponents[i]) << mantissa | (low >> mantissa) << (mantissa + 8)
 
 
 @compiled
