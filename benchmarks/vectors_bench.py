@@ -193,7 +193,8 @@ def _relevant(path: str, queries: int, rows: int) -> NDArray[np.int64]:
         raise InvalidParameter(
             f"{path}: {found.dtype} {list(found.shape)} are no rows below {rows} of {queries} queries"
         )
-    return found.astype(np.int64).reshape(queries, -1)
+    result: NDArray[np.int64] = found.astype(np.int64).reshape(queries, -1)
+    return result
 
 
 def _comparisons(task: Task, found: Sequence[tuple[Configuration, Measured]]) -> list[dict[str, Any]]:
