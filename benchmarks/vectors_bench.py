@@ -46,7 +46,7 @@ _PAPER_PAIRS = (
     ("dtype=float8_e4m3 pca=50%", "dtype=int8 calibration=common"),
     ("dtype=float8_e4m3", "dtype=int8"),
     ("dtype=float8_e4m3", "dtype=int8 calibration=common"),
-    ("dtype=float8_e4m3", "dtype=float8_e4m3 scale=none"),
+    ("dtype=float8_e4m3", "dtype=float8_e4m3 scale=full"),
     ("dtype=float8_e4m3", "dtype=float8_e5m2"),
     ("dtype=float32 pca=50%", "dtype=float32 random_projection=192"),
 )

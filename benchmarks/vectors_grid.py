@@ -60,7 +60,7 @@ def default_grid(dimensions: int) -> list[Configuration]:
         grid += [{**row, "pca": part} for part in ("50%", "25%") for row in formats]
         half = str(dimensions // 2)
         grid += [{"dtype": name, "random_projection": half} for name in ("float32", "float8_e4m3", "int8")]
-    grid += [{"dtype": name, "scale": "none"} for name in ("float8_e4m3", "float8_e5m2")]
+    grid.append({"dtype": "float8_e4m3", "scale": "full"})
     grid += [{"dtype": name, "calibration": kind} for name in ("int8", "int4") for kind in ("range", "common")]
     return [Configuration(row) for row in grid]
 

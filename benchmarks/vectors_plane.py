@@ -15,6 +15,7 @@ from .vectors_grid import pareto_front
 __all__ = ["write_page", "write_picture"]
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _MARGIN = 860, 480, 64, 48, 16
+_APART = 1.2, 0.02  # doublings of the size, recall
 _COLUMNS = (
     ("settings", "settings", ""),
     ("bytes_per_vector", "bytes a vector", ".1f"),
@@ -71,7 +72,12 @@ def write_picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         )
     front = [rows[number] for number in pareto_front(rows)]
     axes.plot([row["bytes_per_vector"] for row in front], [row["recall_10"] for row in front], color="grey", zorder=0)
-    for row in front:
+    named: list[tuple[float, float]] = []
+    for row in reversed(front):
+        place = math.log2(row["bytes_per_vector"]), row["recall_10"]
+        if any(abs(place[0] - x) < _APART[0] and abs(place[1] - y) < _APART[1] for x, y in named):
+            continue  # the names would lie on one another; the rows have them all
+        named.append(place)
         axes.annotate(row["settings"], (row["bytes_per_vector"], row["recall_10"]), fontsize=6, xytext=(3, -8),
                       textcoords="offset points")  # fmt: skip
     axes.set_xscale("log", base=2)

@@ -14,25 +14,33 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-__all__ = ["Method", "float_exponent", "uniform_levels"]
+__all__ = ["Method", "Scale", "float_exponent", "uniform_levels"]
 
+Scale = Literal["auto", "none", "full"]
 Method = Literal["mse", "range", "common"]
 _MOST_ROWS = 4096
 _CLIPS = 24
 _WIDE = 127
 
 
-def float_exponent(sample: Floats, dtype: str) -> int:
-    """The power of two that brings the largest value of ``sample`` just below half of the format's largest.
+def float_exponent(sample: Floats, dtype: str, scale: Scale) -> int:
+    """The power of two that values are multiplied by before they are rounded to a float of 8 bits.
 
-    Values of unit vectors lie where float8 has only its smallest, equally spaced numbers; a power of two moves them to
-    where all of its precision is, at no loss.
+    ``auto`` brings the root mean square of ``sample`` to twice the smallest normal number at least, below which numbers
+    are equally spaced, and its largest value to half of the format's largest at most; ``full`` brings the largest value
+    up to there.
     """
     largest = float(np.abs(sample).max(initial=0.0))
-    if largest == 0:
+    if largest == 0 or scale == "none":
         return 0
-    most = float(float_values(dtype, 0)[FLOATS[dtype].largest])
-    return max(-120, min(math.frexp(most / 2)[1] - math.frexp(largest)[1], 120))
+    numbers = float_values(dtype, 0)
+    highest = math.frexp(float(numbers[FLOATS[dtype].largest]) / 2)[1] - math.frexp(largest)[1]
+    if scale == "auto":
+        typical = math.sqrt(float(np.mean(np.square(sample, dtype=np.float64))))
+        normal = float(numbers[1 << FLOATS[dtype].mantissa])
+        needed = math.ceil(math.log2(2 * normal / typical))
+        highest = min(max(needed, 0), highest)
+    return max(-120, min(highest, 120))
 
 
 def uniform_levels(sample: Floats, bits: int, method: Method) -> tuple[Floats, Floats]:

@@ -144,8 +144,8 @@ def _fit(
     if header.uniform:
         offset, step = uniform_levels(values, header.bits, params.calibration)
         model = replace(model, offset=offset, step=step)
-    elif header.bits == 8 and params.scale == "auto":
-        header = replace(header, exponent=float_exponent(values, header.dtype))
+    elif header.bits == 8:
+        header = replace(header, exponent=float_exponent(values, header.dtype, params.scale))
     if params.entropy == "auto" and len(values) and header.bits > 1:
         codes, _ = Quantiser(header, model).codes(values[:: -(-len(values) // _TABLE_ROWS)])
         counts = count_symbols(lanes_of(codes, header)[0], 1 << min(header.bits, 8))

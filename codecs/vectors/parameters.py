@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...formats.errors import InvalidParameter
-from .calibration import Method
+from .calibration import Method, Scale
 from .element_types import DtypeName
 from .file_header import MAX_BLOCK_ROWS, MAX_TABLES
 from .projection import parse_pca
@@ -43,8 +43,11 @@ class VectorsParameters:
         metadata=_help("levels of int8 and int4: least squared error; from smallest to largest; one range for all"),
     )
     rescoring_bits: int = field(default=0, metadata=_help("of binary: bits kept beside the sign, 0 to 7"))
-    scale: Literal["auto", "none"] = field(
-        default="auto", metadata=_help("of float8: multiply by a power of two that the sample suggests")
+    scale: Scale = field(
+        default="auto",
+        metadata=_help(
+            "of float8, a power of two: auto where values are too small or large, full up to its range"
+        ),
     )
     entropy: Literal["auto", "none"] = field(
         default="auto", metadata=_help("auto: entropy coding of each block where that is smaller")

@@ -174,3 +174,28 @@ def test_truncated_files_are_refused() -> None:
     for size in range(0, len(data), 97):
         with pytest.raises(CodecError):
             codeckit.decode(data[:size])
+
+
+def test_float8_scales_values_only_where_it_must() -> None:
+    vectors = synthetic.embeddings(500)
+    exponents = {
+        factor: codeckit.info(encode(vectors * np.float32(factor))).parameters["exponent"] for factor in (1, 1e-4, 1e6)
+    }
+    assert exponents[1] == 0
+    assert exponents[1e-4] > 8
+    assert exponents[1e6] < -8
+    for factor in (1e-4, 1e6):
+        scaled = vectors * np.float32(factor)
+        decoded = codeckit.decode(encode(scaled))
+        assert np.linalg.norm(decoded - scaled) < 0.05 * np.linalg.norm(scaled)
+
+
+def test_values_beyond_the_sample_are_set_to_the_largest_and_counted() -> None:
+    vectors = synthetic.embeddings(400, 8)
+    vectors[399, 0] = 1e9
+    notes: list[str] = []
+    context = codeckit.RunContext(warn=notes.append)
+    data = codeckit.encode(iter([vectors]), codec=CODEC, settings={"sample": 100}, context=context)
+    assert len(notes) == 1
+    assert "1 values are beyond the largest float8_e4m3" in notes[0]
+    assert codeckit.decode(data)[399, 0] == 448
