@@ -44,6 +44,9 @@ _QUERIES = 1000
 _PAPER_PAIRS = (
     ("dtype=float8_e4m3 pca=50%", "dtype=int8"),
     ("dtype=float8_e4m3 pca=50%", "dtype=int8 calibration=common"),
+    ("dtype=float8_e4m3 pca=50%", "dtype=int4"),
+    ("dtype=int6 calibration=common pca=100%", "dtype=float8_e4m3 pca=50%"),
+    ("dtype=int8 calibration=common pca=100%", "dtype=float8_e4m3"),
     ("dtype=float8_e4m3", "dtype=int8"),
     ("dtype=float8_e4m3", "dtype=int8 calibration=common"),
     ("dtype=float8_e4m3", "dtype=float8_e4m3 scale=full"),

@@ -61,7 +61,10 @@ def default_grid(dimensions: int) -> list[Configuration]:
         half = str(dimensions // 2)
         grid += [{"dtype": name, "random_projection": half} for name in ("float32", "float8_e4m3", "int8")]
     grid.append({"dtype": "float8_e4m3", "scale": "full"})
-    grid += [{"dtype": name, "calibration": kind} for name in ("int8", "int4") for kind in ("range", "common")]
+    grid += [{"dtype": name, "calibration": "range"} for name in ("int8", "int4")]
+    # transform coding: one step for all dimensions, and entropy coding finds how many bits each needs
+    steps = [{"dtype": f"int{bits}", "calibration": "common"} for bits in range(8, 3, -1)]
+    grid += steps + [{**row, "pca": "100%"} for row in steps]
     return [Configuration(row) for row in grid]
 
 

@@ -36,7 +36,8 @@ class VectorsCodec:
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "exact": {"dtype": "float32"},
         "quarter": {},
-        "eighth": {"pca": "50%"},
+        "small": {"dtype": "int8", "pca": "100%", "calibration": "common"},
+        "smaller": {"dtype": "int6", "pca": "100%", "calibration": "common"},
     }
     default_preset: ClassVar[str] = "quarter"
     chunk_types: ClassVar[frozenset[str]] = frozenset({"VMOD", "VROW"})

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FLOATS", "UNIFORM_BITS", "DtypeName", "FloatFormat", "float_values"]
 
-DtypeName = Literal["float32", "float16", "bfloat16", "float8_e4m3", "float8_e5m2", "int8", "int4", "binary"]
+DtypeName = Literal[
+    "float32", "float16", "bfloat16", "float8_e4m3", "float8_e5m2", "int8", "int7", "int6", "int5", "int4", "binary"
+]
 
-UNIFORM_BITS = {"int8": 8, "int4": 4, "binary": 1}
+UNIFORM_BITS = {"int8": 8, "int7": 7, "int6": 6, "int5": 5, "int4": 4, "binary": 1}
 """Bits a value of the formats whose levels are equally spaced within a dimension."""
 
 

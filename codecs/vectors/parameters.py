@@ -40,14 +40,14 @@ class VectorsParameters:
     )
     calibration: Method = field(
         default="mse",
-        metadata=_help("levels of int8 and int4: least squared error; from smallest to largest; one range for all"),
+        metadata=_help(
+            "levels of integers: least squared error, from smallest to largest, or one step for all dimensions"
+        ),
     )
     rescoring_bits: int = field(default=0, metadata=_help("of binary: bits kept beside the sign, 0 to 7"))
     scale: Scale = field(
         default="auto",
-        metadata=_help(
-            "of float8, a power of two: auto where values are too small or large, full up to its range"
-        ),
+        metadata=_help("of float8, a power of two: auto where values are too small or large, full up to its range"),
     )
     entropy: Literal["auto", "none"] = field(
         default="auto", metadata=_help("auto: entropy coding of each block where that is smaller")

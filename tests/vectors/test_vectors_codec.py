@@ -13,7 +13,7 @@ from codeckit import CodecError, UnsupportedInput
 from . import synthetic
 
 CODEC = "vectors"
-DTYPES = ["float32", "float16", "bfloat16", "float8_e4m3", "float8_e5m2", "int8", "int4", "binary"]
+DTYPES = ["float32", "float16", "bfloat16", "float8_e4m3", "float8_e5m2", "int8", "int6", "int4", "binary"]
 
 
 def encode(vectors: object, **settings: object) -> bytes:
