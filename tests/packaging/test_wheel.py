@@ -21,7 +21,7 @@ FOLDERS = {
     "formats": "codeckit/formats",
 }
 NOT_SHIPPED = {"results"}  # measured rows are part of the repository, not of the package
-IMPORT_NAMES = {"pillow": "PIL"}
+IMPORT_NAMES = {"faiss-cpu": "faiss", "pillow": "PIL"}
 
 
 def tracked_files() -> list[Path]:
