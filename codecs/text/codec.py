@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...formats.errors import CorruptFile, InvalidParameter, NumericProfileMismatch
 from ...formats.header import Header
+from .block_files import BlockKind, BlockView, write_blocks
 
 if TYPE_CHECKING:
     from ...formats.byte_streams import ByteSink, ByteSource
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from .byte_model import ByteModel
     from .segment_coding import CodedBlock
 
-__all__ = ["NUMERIC_PROFILE", "TextCodec", "TextParams", "TextView"]
+__all__ = ["NUMERIC_PROFILE", "TextCodec", "TextParams"]
 
 NUMERIC_PROFILE = "text-mixing-1"
 _BLOCK_TYPE = "TBLK"
@@ -127,74 +126,20 @@ class TextCodec:
         selection: Selection | None = None,
     ) -> Mapping[str, Figure]:
         """Write the file's bytes, or those of the selected ``range``, to ``sink``."""
-        model = _model_of(source.header)
+        if selection is not None and selection.settings:
+            raise InvalidParameter(f"decoding text knows no setting {', '.join(sorted(selection.settings))}")
         threads = _threads(context, str(source.header.parameters.get("preset")))
-        if selection is not None:
-            view = TextView(source, model)
-            start, stop = selection.range_of("range", view.size_bytes)
-            for piece in view.pieces(start, stop):
-                context.check_cancelled()
-                sink.write(piece)
-            return {}
-        position = 0
-        for data in _decoded_blocks(source, model, threads):
-            sink.write(data)
-            position += len(data)
-            source.limits.check("max_output_bytes", position, "the decoded text")
-            context.report("decode", position, None, unit="bytes")
+        kind = _blocks(_model_of(source.header))
+        write_blocks(source, sink, kind, context=context, selection=selection, threads=threads)
         return {}
 
-    def open(self, source: ContainerReader, *, context: RunContext) -> TextView:
+    def open(self, source: ContainerReader, *, context: RunContext) -> BlockView:
         """A view with random access to byte ranges."""
-        return TextView(source, _model_of(source.header))
+        return BlockView(source, _blocks(_model_of(source.header)))
 
     def describe(self, header: Header) -> Mapping[str, JsonValue]:
         """Preset, block size and whether the byte model is needed."""
         return {**header.parameters, "needs_byte_model": bool(header.weights)}
-
-
-class TextView:
-    """Random access to an encoded text: ``size_bytes`` and ``read(start, stop)``; only touched blocks are decoded."""
-
-    def __init__(self, source: ContainerReader, model: ByteModel | None) -> None:
-        self._source = source
-        self._model = model
-        self._entries = [entry for entry in source.index() if entry.type == _BLOCK_TYPE]
-        position = 0
-        for entry in self._entries:
-            if len(entry.span) != 2 or entry.span[0] != position or entry.span[1] <= position:
-                raise CorruptFile(f"index entry {entry.sequence}: span {entry.span} does not follow byte {position:,}")
-            position = entry.span[1]
-        self._size = position
-
-    @property
-    def size_bytes(self) -> int:
-        """Length of the whole text."""
-        return self._size
-
-    def read(self, start: int = 0, stop: int | None = None) -> bytes:
-        """The bytes of the half-open range ``start`` to ``stop`` (None: the end).
-
-        Raises:
-            InvalidParameter: the range is not within the text.
-        """
-        end = self._size if stop is None else stop
-        if not 0 <= start <= end <= self._size:
-            raise InvalidParameter(f"range {start}:{end} is not within 0:{self._size}")
-        return b"".join(self.pieces(start, end))
-
-    def pieces(self, start: int, stop: int) -> Iterator[bytes]:
-        """The bytes from ``start`` to ``stop``, one piece per block touched."""
-        for entry in self._entries:
-            first, last = entry.span
-            if last <= start or first >= stop:
-                continue
-            chunk = self._source.read_chunk(entry)
-            where = f"block at byte {entry.offset}"
-            if chunk.decoded_size != last - first:
-                raise CorruptFile(f"{where}: {chunk.decoded_size:,} bytes promised, the index says {last - first:,}")
-            data = _decode(chunk.payload, chunk.decoded_size, self._model, where)
-            yield data[max(0, start - first) : stop - first]
 
 
 def _header(params: TextParams, model: ByteModel | None, size: int | None) -> Header:
@@ -238,24 +183,10 @@ def _threads(context: RunContext, preset: str) -> int:
     return min(asked, _MOST_THREADS.get(preset, 2))
 
 
-def _decode(payload: bytes, size: int, model: ByteModel | None, where: str) -> bytes:
+def _blocks(model: ByteModel | None) -> BlockKind:
     from .block_coding import MAX_BLOCK_BYTES, decode_block
 
-    if not 0 < size <= MAX_BLOCK_BYTES:
-        raise CorruptFile(f"{where}: promises {size:,} bytes, a block holds 1 to {MAX_BLOCK_BYTES:,}")
-    return decode_block(payload, size, model, where)
+    def decode(payload: bytes, size: int, where: str) -> bytes:
+        return decode_block(payload, size, model, where)
 
-
-def _decoded_blocks(source: ContainerReader, model: ByteModel | None, threads: int) -> Iterator[bytes]:
-    """Decode blocks in file order, up to ``threads`` at once."""
-    pending: deque[Future[bytes]] = deque()
-    with ThreadPoolExecutor(max_workers=threads) as executor:
-        for chunk in source.chunks():
-            if chunk.type != _BLOCK_TYPE:
-                continue
-            where = f"block at byte {chunk.offset}"
-            pending.append(executor.submit(_decode, chunk.payload, chunk.decoded_size, model, where))
-            if len(pending) >= threads:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+    return BlockKind(chunk_type=_BLOCK_TYPE, most_bytes=MAX_BLOCK_BYTES, decode=decode)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ....formats.errors import CorruptFile, InvalidParameter
 from ....formats.header import Header
+from ..block_files import BlockKind, BlockView, write_blocks
 from .parameters import WindowsParams
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ...run_context import RunContext
     from .scheme import Scheme
 
-__all__ = ["NUMERIC_PROFILE", "WindowsCodec", "WindowsView"]
+__all__ = ["NUMERIC_PROFILE", "WindowsCodec"]
 
 NUMERIC_PROFILE = "windows-counts-1"
 _BLOCK_TYPE = "WTOK"
@@ -100,75 +101,18 @@ class WindowsCodec:
         The setting ``model=FILE`` names the model or dictionary of a file that was not coded with the shipped one.
         """
         settings = dict(selection.settings) if selection is not None else {}
-        scheme = _scheme_of(source.header, settings)
-        if selection is not None and selection.ranges:
-            view = WindowsView(source, scheme)
-            for piece in view.pieces(*selection.range_of("range", view.size_bytes)):
-                context.check_cancelled()
-                sink.write(piece)
-            return {}
-        position = 0
-        for data in _decoded_blocks(source, scheme, context.threads or os.cpu_count() or 1):
-            sink.write(data)
-            position += len(data)
-            source.limits.check("max_output_bytes", position, "the decoded text")
-            context.report("decode", position, None, unit="bytes")
+        kind = _block_kind(_scheme_of(source.header, settings))
+        threads = context.threads or os.cpu_count() or 1
+        write_blocks(source, sink, kind, context=context, selection=selection, threads=threads)
         return {}
 
-    def open(self, source: ContainerReader, *, context: RunContext) -> WindowsView:
+    def open(self, source: ContainerReader, *, context: RunContext) -> BlockView:
         """A view with random access to byte ranges and to the tokens."""
-        return WindowsView(source, _scheme_of(source.header, {}))
+        return BlockView(source, _block_kind(_scheme_of(source.header, {})))
 
     def describe(self, header: Header) -> Mapping[str, JsonValue]:
         """Mode and settings."""
         return dict(header.parameters)
-
-
-class WindowsView:
-    """Random access to a file of tokens: ``size_bytes``, ``read(start, stop)``, ``token_bytes()``."""
-
-    def __init__(self, source: ContainerReader, scheme: Scheme) -> None:
-        self._source = source
-        self._scheme = scheme
-        self._entries = [entry for entry in source.index() if entry.type == _BLOCK_TYPE]
-        position = 0
-        for entry in self._entries:
-            if len(entry.span) != 2 or entry.span[0] != position or entry.span[1] <= position:
-                raise CorruptFile(f"index entry {entry.sequence}: span {entry.span} does not follow byte {position:,}")
-            position = entry.span[1]
-        self._size = position
-
-    @property
-    def size_bytes(self) -> int:
-        """Length of the whole text."""
-        return self._size
-
-    def read(self, start: int = 0, stop: int | None = None) -> bytes:
-        """The bytes from ``start`` up to ``stop`` (None: the end).
-
-        Raises :class:`InvalidParameter` when they are not within the text.
-        """
-        end = self._size if stop is None else stop
-        if not 0 <= start <= end <= self._size:
-            raise InvalidParameter(f"range {start}:{end} is not within 0:{self._size}")
-        return b"".join(self.pieces(start, end))
-
-    def pieces(self, start: int, stop: int) -> Iterator[bytes]:
-        """The bytes from ``start`` up to ``stop``, one piece per block touched."""
-        for entry in self._entries:
-            first, last = entry.span
-            if last <= start or first >= stop:
-                continue
-            chunk = self._source.read_chunk(entry)
-            where = f"block at byte {entry.offset}"
-            if chunk.decoded_size != last - first:
-                raise CorruptFile(f"{where}: {chunk.decoded_size:,} bytes promised, the index says {last - first:,}")
-            yield _decode(chunk.payload, chunk.decoded_size, self._scheme, where)[max(0, start - first) : stop - first]
-
-    def token_bytes(self) -> Iterator[bytes]:
-        """The tokens of each block as they are stored, for readers that want no text."""
-        for entry in self._entries:
-            yield bytes(self._source.read_chunk(entry).payload)
 
 
 def _header(scheme: Scheme, size: int | None) -> Header:
@@ -230,26 +174,12 @@ def _blocks(ahead: bytes, source: ByteSource, whole: bool, block_bytes: int) -> 
         yield rest
 
 
-def _decode(payload: bytes, size: int, scheme: Scheme, where: str) -> bytes:
+def _block_kind(scheme: Scheme) -> BlockKind:
     import numpy as np
 
     from .scheme import MOST_BLOCK_BYTES
 
-    if not 0 < size <= MOST_BLOCK_BYTES:
-        raise CorruptFile(f"{where}: promises {size:,} bytes, a block holds 1 to {MOST_BLOCK_BYTES:,}")
-    return scheme.decode(np.frombuffer(payload, np.uint8), size, where).tobytes()
+    def decode(payload: bytes, size: int, where: str) -> bytes:
+        return scheme.decode(np.frombuffer(payload, np.uint8), size, where).tobytes()
 
-
-def _decoded_blocks(source: ContainerReader, scheme: Scheme, threads: int) -> Iterator[bytes]:
-    """Decode blocks in file order, up to ``threads`` at once."""
-    pending: deque[Future[bytes]] = deque()
-    with ThreadPoolExecutor(max_workers=threads) as executor:
-        for chunk in source.chunks():
-            if chunk.type != _BLOCK_TYPE:
-                continue
-            where = f"block at byte {chunk.offset}"
-            pending.append(executor.submit(_decode, chunk.payload, chunk.decoded_size, scheme, where))
-            if len(pending) > threads:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+    return BlockKind(chunk_type=_BLOCK_TYPE, most_bytes=MOST_BLOCK_BYTES, decode=decode)
