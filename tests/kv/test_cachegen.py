@@ -7,6 +7,7 @@ import pytest
 
 import codeckit
 from codeckit import kv
+from codeckit.codecs.kv.cachegen_profiles import PROFILE_FOLDER
 from codeckit.codecs.kv.cachegen_quantiser import dequantise_deltas, quantise_deltas
 
 from . import synthetic
@@ -72,3 +73,28 @@ def test_bad_input_is_named() -> None:
     for length in range(0, len(data), 211):
         with pytest.raises(codeckit.CodecError):
             kv.decode(data[:length])
+
+
+def test_the_shipped_profile_is_found_and_another_model_is_refused() -> None:
+    shape = {"layers": 30, "heads": 3, "width": 64, "tokens": 60}
+    cache = synthetic.cache(model="smollm2-135m", rotary=None, **shape)
+    data = codeckit.encode(cache, codec="cachegen")
+    assert codeckit.info(data).description["profile"] != "none"
+    assert kv.decode(data).table == cache.table
+    # no tables are shipped for this level, so the file holds its own
+    other = codeckit.encode(cache, codec="cachegen", settings={"level": "400"})
+    assert codeckit.info(other).description["profile"] == "none"
+    path = str(PROFILE_FOLDER / "smollm2-135m.safetensors")
+    wrong = synthetic.cache(model="another-model", **shape)
+    with pytest.raises(codeckit.InvalidParameter, match=r"another-model.*smollm2-135m"):
+        codeckit.encode(wrong, codec="cachegen", settings={"profile": path})
+    with pytest.raises(codeckit.InvalidParameter, match="levels 150, 300, 500"):
+        codeckit.encode(cache, codec="cachegen", settings={"profile": path, "level": "400"})
+    with pytest.raises(codeckit.InvalidParameter, match="other layers"):
+        codeckit.encode(synthetic.cache(model="smollm2-135m"), codec="cachegen", settings={"profile": path})
+
+
+def test_keys_after_rope_cannot_be_moved() -> None:
+    data = codeckit.encode(synthetic.cache(tokens=30), codec="cachegen")
+    with pytest.raises(codeckit.InvalidParameter, match="cannot be moved"):
+        kv.decode(data, positions=range(30))
