@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from .kv_caches import Quality
 
-__all__ = ["bench", "default_data"]
+__all__ = ["bench", "default_data", "stored_as"]
 
 _OWN = {
     "codec": "kv",
@@ -76,8 +76,8 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
     for done, row in enumerate(rows):
         reference = caches.read(row)
         cache = kv.from_arrays(
-            _stored(reference.keys, own["dtype"]),
-            _stored(reference.values, own["dtype"]),
+            stored_as(reference.keys, own["dtype"]),
+            stored_as(reference.values, own["dtype"]),
             rotary=rotary,
             model=Path(own["model"]).name,
             attention_mass=reference.attention_mass if own["mass"] == "yes" else None,
@@ -171,7 +171,8 @@ def _mean_interval(values: NDArray[np.float64]) -> Interval:
     return bootstrap(lambda chosen: float(values[chosen].mean()), len(values))
 
 
-def _stored(values: NDArray[np.float32], dtype: str) -> Any:
+def stored_as(values: NDArray[np.float32], dtype: str) -> Any:
+    """``values`` as an array of F16 or F32, or a tensor of BF16."""
     if dtype == "BF16":
         import torch
 

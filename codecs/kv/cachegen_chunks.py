@@ -21,7 +21,7 @@ from .cachegen_quantiser import (
 from .symbol_block import SymbolDecoder, SymbolEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -41,7 +41,7 @@ class ChunkEncoder:
         self._tables = tables
         self._symbols = SymbolEncoder(tables.tables)
 
-    def encode(self, first_part: int, parts: Sequence[Floats]) -> tuple[bytes, float]:
+    def encode(self, first_part: int, parts: Iterable[Floats]) -> tuple[bytes, float]:
         """The payload of a layer and its ideal bits; ``parts`` are float32 [tokens, channels].
 
         ``first_part`` is the number of its first part, counted through all layers.
@@ -56,6 +56,7 @@ class ChunkEncoder:
                 others, peaks = quantise_maxima(values, int(own.step))
             blocks.append((others, own.others))
             out += peaks_to_bytes(peaks)
+            del values  # the next part takes as much memory
         entries = np.empty(sum(symbols.size for symbols, _ in blocks), np.uint16)
         places, escaped = np.empty(entries.size, np.int64), np.empty(entries.size, np.int32)
         first = found = 0

@@ -48,7 +48,7 @@ def encode_chunks(
         for layer, start, stop in wave[first:last]:
             row = cache.table.layers[layer]
             begin, end = max(start - row.first_token, 0), stop - row.first_token
-            parts = [channels_last(reader.read(layer, part, begin, end)) for part in range(len(row.parts))]
+            parts = (channels_last(reader.read(layer, part, begin, end)) for part in range(len(row.parts)))
             found.append(((layer, start, stop), *encoder.encode(first_parts[layer], parts)))
         return found
 

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import float32, int8, int32, uint32, uint64
 
 from ...entropy.native_compilation import compiled
 
-__all__ = ["fill_entries", "restore_deltas", "restore_maxima", "whole_symbols"]
+__all__ = ["count_slots", "fill_entries", "quantise_groups", "restore_deltas", "restore_maxima", "whole_symbols"]
+
+_LIMIT = float32(1 << 30)
 
 
 @compiled
@@ -20,6 +23,21 @@ def whole_symbols(codes, centres, places, escaped, symbols):
     for number in range(places.size):
         sample, channel = divmod(places[number], channels)
         symbols[sample, channel] = escaped[number] + centres[channel]
+
+
+@compiled
+def quantise_groups(values, anchors, scales, step, group_tokens, deltas):
+    """Fill int32 ``deltas`` with the distances of float32 ``values`` [tokens, channels] from their decoded anchors."""
+    tokens, channels = values.shape
+    for token in range(tokens):
+        group = token // group_tokens
+        if token == group * group_tokens:
+            continue
+        row = token - group - 1
+        scale = scales[group]
+        for channel in range(channels):
+            delta = np.rint((values[token, channel] - float32(anchors[group, channel]) * scale) / step)
+            deltas[row, channel] = int32(min(_LIMIT, max(-_LIMIT, delta)))
 
 
 @compiled
@@ -80,3 +98,18 @@ def fill_entries(symbols, centres, classes, minima, sizes, stride, costs, entrie
             row_bits += costs[entry]
         bits += row_bits
     return found, bits
+
+
+@compiled
+def count_slots(symbols, centres, lowest, slots, counts):
+    """Add to ``counts`` [channels * slots] the ``symbols`` [samples, channels] less their centres.
+
+    The first slot is that of ``lowest``; the last one counts what lies outside.
+    """
+    samples, channels = symbols.shape
+    for sample in range(samples):
+        for channel in range(channels):
+            slot = symbols[sample, channel] - int32(centres[channel]) - lowest
+            if slot < 0 or slot >= slots - 1:
+                slot = slots - 1
+            counts[channel * slots + slot] += uint32(1)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["PROFILE_FOLDER", "channels_last", "check_fits", "fits", "profile_tables", "published_bins", "tables_for"]
 
 PROFILE_FOLDER = Path(__file__).parent / "profiles" / "cachegen"
+_SAMPLE_VALUES = 1 << 20
+_SAMPLE_TOKENS = 500
 
 
 def published_bins(bins: int, layer: int, layers: int, role: str) -> int:
@@ -50,16 +52,29 @@ def tables_for(
         check_fits(tables, table, str(path))
         return tables, None, sha256
     reader = PartReader(cache, rotated=True)
-    places = [(layer, part) for layer, row in enumerate(table.layers) for part in range(len(row.parts))]
-    values = [
-        channels_last(reader.read(layer, part, 0, table.tokens - table.layers[layer].first_token))
-        for layer, part in places
-    ]
+    parts = (
+        [
+            channels_last(reader.read(layer, part, start, stop))
+            for start, stop in _sampled(table.tokens - row.first_token, spec.channels)
+        ]
+        for layer, row in enumerate(table.layers)
+        for part, spec in enumerate(row.parts)
+    )
+    count = sum(len(row.parts) for row in table.layers)
     own_bins = None
     if variant == "published-code":
         own_bins = [published_bins(bins, layer, len(table.layers), part.role) for layer, part, _ in cache.each()]
-    tables = build_tables([values], len(table.layers), level=level, bins=own_bins)
+    tables = build_tables(parts, count, len(table.layers), level=level, bins=own_bins)
     return tables, write_tables(tables), None
+
+
+def _sampled(tokens: int, channels: int) -> list[tuple[int, int]]:
+    """Ranges of tokens to measure tables on: all of them, or some evenly spread where that would take much memory."""
+    pieces = max(_SAMPLE_VALUES // (channels * _SAMPLE_TOKENS), 1)
+    if tokens <= pieces * _SAMPLE_TOKENS:
+        return [(0, tokens)]
+    starts = np.linspace(0, tokens - _SAMPLE_TOKENS, pieces).astype(np.int64).tolist()
+    return [(start, start + _SAMPLE_TOKENS) for start in starts]
 
 
 def channels_last(values: NDArray[np.float32]) -> NDArray[np.float32]:

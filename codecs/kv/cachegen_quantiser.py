@@ -43,15 +43,15 @@ def quantise_deltas(values: Floats, step: float) -> tuple[Symbols, Symbols, Floa
     The first token of each group of ten is the anchor, in 8 bits with its largest magnitude as scale; the others are
     differences to the decoded anchor in bins of ``step``. Peaks are rounded up to bfloat16, in which they are stored.
     """
-    starts = np.arange(0, len(values), GROUP_TOKENS)
-    anchors = values[starts]
+    from .cachegen_loops import quantise_groups
+
+    anchors = values[::GROUP_TOKENS]
     peaks = _round_up(np.abs(anchors).max(axis=1))
     scales = peaks / np.float32(_ANCHOR_PEAK)
     quantised = np.round(anchors / _divisor(scales)[:, None]).astype(np.int32)
-    restored = quantised * scales[:, None]
-    others = np.setdiff1d(np.arange(len(values)), starts)
-    deltas = np.round((values[others] - restored[others // GROUP_TOKENS]) / np.float32(step))
-    return quantised, deltas.astype(np.int32), peaks
+    deltas = np.empty((len(values) - len(anchors), values.shape[1]), np.int32)
+    quantise_groups(values, quantised, scales, np.float32(step), GROUP_TOKENS, deltas)
+    return quantised, deltas, peaks
 
 
 def dequantise_deltas(anchors: Symbols, deltas: Symbols, peaks: Floats, step: float, values: Floats) -> None:

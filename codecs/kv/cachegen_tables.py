@@ -21,11 +21,12 @@ from ...entropy.table_format import read_table
 from ...formats.errors import CorruptFile, InvalidParameter
 from ...formats.limits import DEFAULT_LIMITS
 from ...formats.safetensors_file import Tensor, read_safetensors, write_safetensors
+from .cachegen_loops import count_slots
 from .cachegen_quantiser import delta_step, quantise_deltas, quantise_maxima
 from .integer_fields import append_integers, read_integers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -86,31 +87,30 @@ class CacheGenTables:
 
 
 def build_tables(
-    samples: Sequence[Sequence[Floats]], layers: int, *, level: int, bins: Sequence[int] | None = None
+    parts: Iterable[Sequence[Floats]], count: int, layers: int, *, level: int, bins: Sequence[int] | None = None
 ) -> CacheGenTables:
-    """Tables from ``samples``: for each cache, every part in file order as float32 [tokens, channels].
+    """Tables from ``count`` parts in file order, each with its float32 [tokens, channels] of one or more caches.
 
-    ``bins`` per part selects the published code's quantiser, else the paper's with ``level`` thousandths.
+    ``bins`` per part selects the published code's quantiser, else the paper's with ``level`` thousandths. Parts are
+    looked at one by one.
     """
-    count = len(samples[0])
     steps: list[float] = []
-    symbols: list[NDArray[np.int32]] = []
-    for number in range(count):
-        values = [sample[number] for sample in samples]
+    channels: list[_ChannelCounts] = []
+    for number, values in enumerate(parts):
         if bins is not None:
             steps.append(float(bins[number]))
-            symbols.append(np.concatenate([quantise_maxima(v, bins[number])[0] for v in values]))
+            channels.append(_count([quantise_maxima(v, bins[number])[0] for v in values]))
             continue
-        # the root mean square of the channels' standard deviations
-        deviation = float(np.sqrt(np.concatenate(values).var(axis=0).mean()))
-        step = max(delta_step(number * layers // count, layers, level / 1000) * deviation, 1e-20)
+        step = max(delta_step(number * layers // count, layers, level / 1000) * _deviation(values), 1e-20)
         steps.append(float(np.float32(step)))
         coded = [quantise_deltas(v, steps[-1]) for v in values]
-        symbols += [np.concatenate([c[kind] for c in coded]) for kind in (0, 1)]
-    channels, tables = _cluster(symbols)
-    own = iter(channels)
-    parts = [PartTables(step=step, anchors=None if bins is not None else next(own), others=next(own)) for step in steps]
-    return CacheGenTables(parts=tuple(parts), tables=tables, level=0 if bins is not None else level)
+        channels += [_count([c[kind] for c in coded]) for kind in (0, 1)]
+    found, tables = _cluster(channels)
+    own = iter(found)
+    result = [
+        PartTables(step=step, anchors=None if bins is not None else next(own), others=next(own)) for step in steps
+    ]
+    return CacheGenTables(parts=tuple(result), tables=tables, level=0 if bins is not None else level)
 
 
 def write_tables(tables: CacheGenTables) -> bytes:
@@ -223,45 +223,58 @@ def _rows(parts: Sequence[PartTables]) -> list[ChannelTables]:
     return [row for part in parts for row in (part.anchors, part.others) if row is not None]
 
 
-def _cluster(symbols: Sequence[NDArray[np.int32]]) -> tuple[list[ChannelTables], tuple[FrequencyTable, ...]]:
-    """Centres, classes and tables for arrays [samples, channels]."""
-    centres = [_centres(own) for own in symbols]
-    counts = np.concatenate([_histograms(own, centre) for own, centre in zip(symbols, centres, strict=True)])
-    magnitudes = np.abs(np.arange(_LOWEST, _HIGHEST + 1))
-    spread = (counts[:, :-1] @ magnitudes.astype(np.float32)) / np.maximum(counts[:, :-1].sum(axis=1), 1)
-    # from 1/16 to 96 in equal ratios
-    classes = np.clip(np.round((np.log2(spread + 1e-6) + 4) * (CLASSES - 1) / 10.6), 0, CLASSES - 1).astype(np.int64)
-    tables = _tables_of(counts, classes)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ChannelCounts:
+    """Centres int16 [channels], and how often each symbol occurs, less its centre: uint32 [channels, slots]."""
+
+    centres: NDArray[np.int16]
+    counts: NDArray[np.uint32]
+
+
+def _deviation(values: Sequence[Floats]) -> float:
+    """The root mean square of the channels' standard deviations."""
+    joined = values[0] if len(values) == 1 else np.concatenate(values)
+    return float(np.sqrt(joined.var(axis=0).mean()))
+
+
+def _count(symbols: Sequence[NDArray[np.int32]]) -> _ChannelCounts:
+    """Counts over arrays [samples, channels] of one part."""
+    channels = symbols[0].shape[1]
+    samples = sum(len(own) for own in symbols)
+    limit = _MAX_CENTRE - 1
+    means = sum(own.sum(axis=0, dtype=np.float64) for own in symbols) / max(samples, 1)
+    centres = np.clip(np.round(means), -limit, limit).astype(np.int16)
+    counts = np.zeros(channels * _SLOTS, np.uint32)
+    for own in symbols:
+        count_slots(own, centres, _LOWEST, _SLOTS, counts)
+    return _ChannelCounts(centres=centres, counts=counts.reshape(channels, _SLOTS))
+
+
+def _cluster(channels: Sequence[_ChannelCounts]) -> tuple[list[ChannelTables], tuple[FrequencyTable, ...]]:
+    """Classes of the channels of all parts, and their tables."""
+    magnitudes = np.abs(np.arange(_LOWEST, _HIGHEST + 1)).astype(np.float32)
+    classes = []
+    for own in channels:
+        inside = own.counts[:, :-1]
+        spread = (inside @ magnitudes) / np.maximum(inside.sum(axis=1), 1)
+        # from 1/16 to 96 in equal ratios
+        ratios = np.round((np.log2(spread + 1e-6) + 4) * (CLASSES - 1) / 10.6)
+        classes.append(np.clip(ratios, 0, CLASSES - 1).astype(np.uint8))
+    tables = _tables_of(channels, classes)
     for _ in range(_ROUNDS):
-        classes = (counts @ _costs(tables)).argmin(axis=1)
-        tables = _tables_of(counts, classes)
-    edges = np.cumsum([own.shape[1] for own in symbols])[:-1]
-    rows = [
-        ChannelTables(centres=centre, classes=own.astype(np.uint8))
-        for centre, own in zip(centres, np.split(classes, edges), strict=True)
-    ]
+        costs = _costs(tables)
+        classes = [(own.counts.astype(np.float32) @ costs).argmin(axis=1).astype(np.uint8) for own in channels]
+        tables = _tables_of(channels, classes)
+    rows = [ChannelTables(centres=own.centres, classes=chosen) for own, chosen in zip(channels, classes, strict=True)]
     return rows, tables
 
 
-def _centres(symbols: NDArray[np.int32]) -> NDArray[np.int16]:
-    if len(symbols) == 0:
-        return np.zeros(symbols.shape[1], np.int16)
-    limit = _MAX_CENTRE - 1
-    centres: NDArray[np.int16] = np.clip(np.round(symbols.mean(axis=0)), -limit, limit).astype(np.int16)
-    return centres
-
-
-def _histograms(symbols: NDArray[np.int32], centres: NDArray[np.int16]) -> NDArray[np.float32]:
-    """float32 [channels, slots]: how often each symbol occurs, less the channel's centre."""
-    channels = symbols.shape[1]
-    slots = symbols - centres - _LOWEST
-    slots = np.where((slots < 0) | (slots >= _SLOTS - 1), _SLOTS - 1, slots)
-    flat = np.bincount((slots + np.arange(channels) * _SLOTS).ravel(), minlength=channels * _SLOTS)
-    return flat.reshape(channels, _SLOTS).astype(np.float32)
-
-
-def _tables_of(counts: NDArray[np.float32], classes: NDArray[np.int64]) -> tuple[FrequencyTable, ...]:
-    return tuple(_table(counts[classes == number].sum(axis=0, dtype=np.float64)) for number in range(CLASSES))
+def _tables_of(channels: Sequence[_ChannelCounts], classes: Sequence[NDArray[np.uint8]]) -> tuple[FrequencyTable, ...]:
+    sums = np.zeros((CLASSES, _SLOTS))
+    for own, chosen in zip(channels, classes, strict=True):
+        for number in np.unique(chosen).tolist():
+            sums[number] += own.counts[chosen == number].sum(axis=0, dtype=np.float64)
+    return tuple(_table(row) for row in sums)
 
 
 def _table(counts: NDArray[np.float64]) -> FrequencyTable:

@@ -51,7 +51,7 @@ def train(data: Sequence[Path], output: Path, settings: Mapping[str, str], conte
         )
     if not samples:
         raise InvalidParameter(f"no text of more than {chosen.context_tokens} tokens was found in the data")
-    tables = [build_tables(samples, layers, level=int(level)) for level in levels]
+    tables = [build_tables(zip(*samples, strict=True), 2 * layers, layers, level=int(level)) for level in levels]
     name = chosen.name or chosen.model.rstrip("/").rpartition("/")[2]
     with AtomicFile(output, overwrite=True) as file:
         sha256 = save_tables(tables, name, file)

@@ -33,7 +33,7 @@ _CHUNK = "KVEX"
 class KVLosslessParams:
     """Settings of the ``kv-lossless`` codec."""
 
-    chunk_tokens: int = field(default=4096, metadata={"help": "tokens per independently readable chunk"})
+    chunk_tokens: int = field(default=1024, metadata={"help": "tokens per independently readable chunk"})
 
     def __post_init__(self) -> None:
         check_chunk_tokens(self.chunk_tokens)

@@ -36,7 +36,9 @@ _STEP_SHARE = 0.35
 _UNIT = 2.0**-4.5 / _STEP_SHARE
 _TRANSFORM_STEP = 6 / 127
 _SHIFT_UNIT = 1 / 256
-_SAMPLE_TOKENS = 4096
+# Statistics come from at most so many values of a part, but at least from so many tokens: a bound on memory.
+_SAMPLE_VALUES = 1 << 19
+_LEAST_SAMPLE_TOKENS = 512
 _LEAST_SHARE = 2.0**-12
 TRANSFORM_TOKENS = 384
 
@@ -213,9 +215,10 @@ def read_model(data: bytes, table: CacheTable) -> SelfModel:
 
 
 def _sample(values: NDArray[np.float32], weights: NDArray[np.int8]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    if len(values) <= _SAMPLE_TOKENS:
+    most = max(_SAMPLE_VALUES // values[0].size, _LEAST_SAMPLE_TOKENS)
+    if len(values) <= most:
         return values, weights
-    chosen = np.linspace(0, len(values) - 1, _SAMPLE_TOKENS).astype(np.int64)
+    chosen = np.linspace(0, len(values) - 1, most).astype(np.int64)
     return values[chosen], weights[:, chosen]
 
 
