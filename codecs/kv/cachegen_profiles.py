@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...formats.errors import CorruptFile, InvalidParameter
-from .cachegen_tables import build_tables, load_tables, profile_levels, write_tables
+from .cachegen_profile_file import load_tables, profile_levels
+from .cachegen_tables import build_tables, write_tables
 from .part_reader import PartReader
 
 if TYPE_CHECKING:

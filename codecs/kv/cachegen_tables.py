@@ -7,10 +7,8 @@ to the tables that suit them. That loses little rate and makes the tables of a c
 
 from __future__ import annotations
 
-import hashlib
-import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,15 +17,12 @@ from ...entropy.class_lanes import check_class_tables
 from ...entropy.frequency_table import FrequencyTable
 from ...entropy.table_format import read_table
 from ...formats.errors import CorruptFile, InvalidParameter
-from ...formats.limits import DEFAULT_LIMITS
-from ...formats.safetensors_file import Tensor, read_safetensors, write_safetensors
 from .cachegen_loops import count_slots
 from .cachegen_quantiser import delta_step, quantise_deltas, quantise_maxima
 from .integer_fields import append_integers, read_integers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,15 +34,11 @@ __all__ = [
     "ChannelTables",
     "PartTables",
     "build_tables",
-    "load_tables",
-    "profile_levels",
     "read_tables",
-    "save_tables",
     "write_tables",
 ]
 
 CLASSES = 48
-_FORMAT = "codeckit.cachegen-profile"
 _LOWEST, _HIGHEST = -127, 126
 _SLOTS = _HIGHEST - _LOWEST + 2  # the last one counts escapes
 _ROUNDS = 4
@@ -104,7 +95,7 @@ def build_tables(
         step = max(delta_step(number * layers // count, layers, level / 1000) * _deviation(values), 1e-20)
         steps.append(float(np.float32(step)))
         coded = [quantise_deltas(v, steps[-1]) for v in values]
-        channels += [_count([c[kind] for c in coded]) for kind in (0, 1)]
+        channels += [_count([anchors for anchors, _, _ in coded]), _count([deltas for _, deltas, _ in coded])]
     found, tables = _cluster(channels)
     own = iter(found)
     result = [
@@ -170,53 +161,6 @@ def read_tables(data: bytes) -> CacheGenTables:
     )
     parts = [PartTables(step=step, anchors=next(rows) if level else None, others=next(rows)) for step in steps]
     return CacheGenTables(parts=tuple(parts), tables=tuple(found), level=level)
-
-
-def save_tables(tables: Sequence[CacheGenTables], model: str, stream: Any) -> str:
-    """Write a profile of several levels; return its SHA-256."""
-    buffer = io.BytesIO()
-    tensors = {
-        f"levels.{own.level}": Tensor(dtype="U8", data=np.frombuffer(write_tables(own), np.uint8)) for own in tables
-    }
-    write_safetensors(buffer, tensors, {"format": _FORMAT, "model": model})
-    stream.write(buffer.getvalue())
-    return hashlib.sha256(buffer.getvalue()).hexdigest()
-
-
-def load_tables(path: Path, level: int) -> tuple[CacheGenTables, str, str]:
-    """The tables of one level of a profile, its model and its SHA-256.
-
-    Raises :class:`InvalidParameter` for a missing file or level, :class:`CorruptFile` for a damaged one.
-    """
-    data, tensors, metadata = _read_profile(path)
-    if f"levels.{level}" not in tensors:
-        known = ", ".join(str(number) for number in _levels(tensors))
-        raise InvalidParameter(f"the profile {path} was made for the levels {known}, not for level={level}")
-    tables = read_tables(tensors[f"levels.{level}"].data.tobytes())
-    if tables.level != level:
-        raise CorruptFile(f"{path}: the tables of level {level} are of level {tables.level}")
-    return tables, metadata.get("model", ""), hashlib.sha256(data).hexdigest()
-
-
-def profile_levels(path: Path) -> list[int]:
-    """The levels a profile was made for."""
-    return _levels(_read_profile(path)[1])
-
-
-def _levels(tensors: Mapping[str, Tensor]) -> list[int]:
-    numbers = [name.partition("levels.")[2] for name in tensors]
-    return sorted(int(number) for number in numbers if number.isdecimal())
-
-
-def _read_profile(path: Path) -> tuple[bytes, dict[str, Tensor], dict[str, str]]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidParameter(f"cannot read the profile {path}: {error.strerror or error}") from error
-    tensors, metadata = read_safetensors(data, name=str(path), limits=DEFAULT_LIMITS)
-    if metadata.get("format") != _FORMAT:
-        raise CorruptFile(f"{path} is not a {_FORMAT} file; make one with `codec train cachegen`")
-    return data, tensors, metadata
 
 
 def _rows(parts: Sequence[PartTables]) -> list[ChannelTables]:

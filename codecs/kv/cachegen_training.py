@@ -24,7 +24,8 @@ __all__ = ["train"]
 
 def train(data: Sequence[Path], output: Path, settings: Mapping[str, str], context: RunContext) -> Mapping[str, Figure]:
     """Calibrate CacheGen's tables: as `codec train kv`, with levels=A,B,C (delta bins in thousandths), no quality."""
-    from .cachegen_tables import build_tables, save_tables
+    from .cachegen_profile_file import save_tables
+    from .cachegen_tables import build_tables
     from .model_caches import load_model, record_cache
 
     rest = dict(settings)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...formats.errors import InvalidParameter
 from .cache_model import MAGNITUDES, CacheModel, PartModel, Predictor, history_layers
+from .predictor_fitting import reduced_rank, rotation
 from .profile import Profile, rounded_predictor, rounded_synthesis
 from .quantisation import quantise
 from .sensitivity import DISTANCE_EDGES, SINK_TOKENS, Sensitivity, distance_buckets, token_weights
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["CalibrationSample", "calibrate", "measure_sensitivity"]
 
 _FISHER_FLOOR = 0.02
-_RIDGE = 1e-4
 # Beyond this distance from the end, attention mass alone says how much a token matters.
 _SETTLED = 64
 
@@ -195,15 +195,15 @@ class _Fit:
         errors, solution = target, None
         if history is not None:
             inputs = np.concatenate([h[ordinary] for h in history])
-            solution = _reduced_rank(inputs, target, self._rank)
+            solution = reduced_rank(inputs, target, self._rank)
             errors = target - inputs @ solution[0] @ solution[1]
-        rotation = _rotation(errors.reshape(-1, heads, width))
-        synthesis = rounded_synthesis(np.linalg.inv((whitening @ rotation).astype(np.float64)))
+        basis = rotation(errors.reshape(-1, heads, width))
+        synthesis = rounded_synthesis(np.linalg.inv((whitening @ basis).astype(np.float64)))
         analysis = np.linalg.inv(synthesis.astype(np.float64)).astype(np.float32)
         predictor: Predictor | None = None
         if solution is not None:
             up = solution[1].reshape(-1, heads, width)
-            turned = np.einsum("rhi,hij->rhj", up, rotation, optimize=True)
+            turned = np.einsum("rhi,hij->rhj", up, basis, optimize=True)
             predictor = rounded_predictor(solution[0], turned.reshape(len(up), -1).astype(np.float32))
         coefficients = [np.einsum("thi,hij->thj", v - mean, analysis, optimize=True) for v in values]
         predictions = [
@@ -283,28 +283,3 @@ def histogram_width() -> int:
     from .symbols import MAX_MAGNITUDE
 
     return 2 * MAX_MAGNITUDE + 2
-
-
-def _reduced_rank(inputs: Floats, target: Floats, rank: int) -> tuple[Floats, Floats]:
-    """Ridge regression, then the best ``rank`` directions, errors weighed by their variance."""
-    squares = inputs.T @ inputs
-    ridge = _RIDGE * np.trace(squares) / len(squares) + 1e-30
-    regularised = squares.astype(np.float64) + ridge * np.eye(len(squares))
-    full = np.linalg.solve(regularised, (inputs.T @ target).astype(np.float64)).astype(np.float32)
-    if rank >= min(full.shape):
-        return full, np.eye(full.shape[1], dtype=np.float32)
-    spread = np.sqrt(np.square(target - inputs @ full).mean(axis=0) + 1e-12)
-    weighed = full / spread
-    _, vectors = np.linalg.eigh((weighed.T @ squares @ weighed).astype(np.float64))
-    kept = vectors[:, -rank:].astype(np.float32)
-    down, up = weighed @ kept, kept.T * spread
-    # columns of one size use the range of int8 best
-    size = np.sqrt(np.square(inputs @ down).mean(axis=0)) + 1e-30
-    return (down / size).astype(np.float32), (up * size[:, None]).astype(np.float32)
-
-
-def _rotation(errors: Floats) -> Floats:
-    """The eigenvectors of each head's covariance, largest last: [heads, width, width]."""
-    turned = errors.transpose(1, 2, 0)
-    covariance = (turned @ turned.transpose(0, 2, 1)).astype(np.float64)
-    return np.linalg.eigh(covariance)[1].astype(np.float32)
