@@ -12,7 +12,9 @@ from ...formats.tensors import Tensor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["check_finite", "from_float32", "to_float32"]
+__all__ = ["check_finite", "from_float32", "from_float32_clipped", "to_float32"]
+
+_LARGEST = {"F16": 65504.0, "BF16": 3.0e38, "F32": 3.0e38}
 
 
 def to_float32(tensor: Tensor) -> NDArray[np.float32]:
@@ -35,6 +37,11 @@ def from_float32(values: NDArray[np.float32], dtype: str) -> Tensor:
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
     return Tensor(dtype="BF16", data=rounded.astype(np.uint16))
+
+
+def from_float32_clipped(values: NDArray[np.float32], dtype: str) -> Tensor:
+    """As :func:`from_float32`; what an error of quantisation pushed out of the type's range becomes the end of it."""
+    return from_float32(np.clip(values, -_LARGEST[dtype], _LARGEST[dtype]), dtype)
 
 
 def check_finite(values: NDArray[Any], where: str, *, first_token: int = 0) -> None:

@@ -10,7 +10,7 @@ from ....entropy.bit_io import append_varint, read_varint
 from ....formats.errors import CorruptFile
 from ....formats.safetensors_file import DTYPES
 from ..exact_planes import decode_part, encode_part
-from ..number_formats import check_finite, from_float32, to_float32
+from ..number_formats import check_finite, from_float32_clipped, to_float32
 from ..rotary import rotate, unrotate
 from .components import pack_components, unpack_components
 from .profile import ROLES
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 __all__ = ["decode_components", "decode_exact", "encode_components", "encode_exact"]
-
-_LARGEST = {"F16": 65504.0, "BF16": 3.0e38, "F32": 3.0e38}
 
 
 def encode_exact(cache: Cache, layout: KVTCLayout) -> bytes:
@@ -109,5 +107,4 @@ def _store(result: Cache, role: str, start: int, stop: int, features: Floats) ->
         first += part.channels
         if result.table.rotary is not None and part.rotated:
             own = rotate(own, result.table.rotary, positions)
-        largest = _LARGEST[part.dtype]
-        tensor.data[:, start:stop] = from_float32(np.clip(own, -largest, largest), part.dtype).data
+        tensor.data[:, start:stop] = from_float32_clipped(own, part.dtype).data

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..number_formats import from_float32
+from ..number_formats import from_float32_clipped
 from .layer_bytes import decode_layer
 from .layer_heads import read_layer_heads
 from .token_layout import head_layout
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..cache import Cache, CacheTable
     from .plan import StagesParams
 
 __all__ = ["store_layer"]
-
-_LARGEST = {"F16": 65504.0, "BF16": 3.0e38, "F32": 3.0e38}
 
 
 def store_layer(
@@ -39,15 +33,10 @@ def store_layer(
     for part, values in zip(row.parts, decoded, strict=True):
         target = result.parts[number, part.role].data
         for head, own in enumerate(values):
-            target[head, : len(own)] = _stored(own, part.dtype)
+            target[head, : len(own)] = from_float32_clipped(own, part.dtype).data
             target[head, len(own) :] = 0
     if result.slots is not None:
         first = table.first_position + row.first_token
         for head, (positions, counts) in enumerate(zip(heads.positions, heads.counts, strict=True)):
             result.slots.positions[number][head, : positions.size] = first + positions
             result.slots.counts[number][head, : counts.size] = counts
-
-
-def _stored(values: NDArray[np.float32], dtype: str) -> NDArray[np.generic]:
-    """As the cache's type; what quantisation pushed beyond its range is put back to the end of it."""
-    return from_float32(np.clip(values, -_LARGEST[dtype], _LARGEST[dtype]), dtype).data
