@@ -35,16 +35,22 @@ _TEST_INDICES = range(5)
 def train(
     data: Sequence[Path], output: Path, settings: Mapping[str, str], context: codeckit.RunContext
 ) -> dict[str, Any]:
-    """Train the recogniser of spoken digits (data: a folder of recordings; epochs=, codec= and its settings)."""
+    """Train the recogniser of spoken digits (data: a folder of recordings; epochs=, limit=, codec= and its own)."""
     given = dict(settings)
-    epochs = int(given.pop("epochs", EPOCHS))
+    epochs, limit = int(given.pop("epochs", EPOCHS)), int(given.pop("limit", 0))
+    if epochs < 1 or limit < 0:
+        raise InvalidParameter(f"epochs={epochs} must be at least 1 and limit={limit} at least 0, which is all")
     codec = given.pop("codec", None)
     if given and codec is None:
-        raise InvalidParameter(f"no setting is called {', '.join(sorted(given))}; there are epochs, codec and its own")
+        raise InvalidParameter(
+            f"no setting is called {', '.join(sorted(given))}; there are epochs, limit, codec and its own"
+        )
     if len(data) != 1 or not data[0].is_dir():
         raise InvalidParameter("give --data FOLDER with recordings named {digit}_{speaker}_{index}.wav")
     paths = sorted(data[0].glob("*_*_*.wav"))
     training = [path for path in paths if _index(path) not in _TEST_INDICES]
+    if 0 < limit < len(training):
+        training = [training[number * len(training) // limit] for number in range(limit)]
     if not training:
         raise InvalidParameter(f"{data[0]} holds no training recording")
     if output.parent == default_output().parent:
