@@ -1,4 +1,4 @@
-"""A results file in few rows: every point, every Bjøntegaard delta, every correlation, each with its provenance.
+"""A results file in few rows: every point, Bjøntegaard delta and correlation, and what the run took, with provenance.
 
 These are the rows that are kept in the repository and from which the tables of the documentation are made.
 """
@@ -16,8 +16,8 @@ __all__ = ["summary_rows"]
 
 
 def summary_rows(results: Results, *, anchor: str | None = None, resamples: int = 500) -> list[dict[str, Any]]:
-    """Rows of three kinds, named by ``row``: ``point``, ``bd`` and ``correlation``."""
-    rows: list[dict[str, Any]] = []
+    """Rows of four kinds, named by ``row``: ``run``, ``point``, ``bd`` and ``correlation``."""
+    rows: list[dict[str, Any]] = _run(results)
     for board in make_boards(results):
         common = {"benchmark": "sweep", "data": board.data_set, "items": len(board.items)}
         rows += [{**common, "row": "point", **_point(board, point), **results.provenance} for point in board.points]
@@ -50,6 +50,18 @@ def summary_rows(results: Results, *, anchor: str | None = None, resamples: int 
             for one in correlation_table(board)
         ]
     return rows
+
+
+def _run(results: Results) -> list[dict[str, Any]]:
+    """What the latest run spent where; none when it had nothing left to do."""
+    found = dict(results.summary)
+    if not found.get("coding_seconds"):
+        return []
+    seconds = {name: round(value, 2) for name, value in found.items() if name.endswith("_seconds")}
+    share = round(100 * found["harness_seconds"] / found["coding_seconds"], 1)
+    data = ", ".join(dict.fromkeys(row.data_set for row in results.rows))
+    common = {"benchmark": "sweep", "row": "run", "data": data, "cells": found["computed"]}
+    return [{**common, **seconds, "harness_percent_of_coding": share, **results.provenance}]
 
 
 def _point(board: Board, point: CurvePoint) -> dict[str, Any]:
