@@ -76,9 +76,9 @@ def _point(board: Board, point: CurvePoint) -> dict[str, Any]:
     for name, found in point.scores.items():
         row[name] = round(found.value, 5)
         if board.scorers[name].is_task:
-            row[f"{name} interval"] = _span(found.low, found.high, 3)
+            row[f"{name}_interval"] = _span(found.low, found.high, 3)
     for name, test in point.against_original.items():
-        row[f"{name} McNemar p"] = float(f"{test.p_value:.3g}")
+        row[f"{name}_mcnemar_p"] = float(f"{test.p_value:.3g}")
     return row
 
 
