@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from codeckit.benchmarks.data_sets import list_items
 from codeckit.benchmarks.items import Clip, Item, Sound, load_item
 from codeckit.benchmarks.peers import PEERS, content_form, find_peer, peer_parameters
-from codeckit.formats.errors import ExternalFailure, InvalidParameter, UnsupportedInput
+from codeckit.formats.errors import CorruptFile, ExternalFailure, InvalidParameter, UnsupportedInput
 
 
 def usable(name: str) -> Any:
@@ -164,3 +165,41 @@ def test_an_unreadable_picture_is_an_unsupported_input(tmp_path: Path):
 def test_every_listed_peer_can_be_loaded():
     for name in PEERS:
         assert find_peer(name).name == name
+
+
+@pytest.mark.slow
+def test_compressai_models_write_files_that_decode_to_what_the_model_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Untrained models of the same architectures: the published weights cannot be fetched everywhere."""
+    import torch
+    from compressai.zoo import image_models
+
+    torch.manual_seed(0)
+    picture = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    for name in ("compressai-factorized", "compressai-hyperprior"):
+        peer = find_peer(name)
+        model = image_models[peer._model](quality=1, pretrained=False).eval()
+        model.update()
+        monkeypatch.setattr("codeckit.benchmarks.peers_compressai.load_model", lambda *_, model=model: model)
+        params = peer_parameters(peer, None, {"quality": 1})
+        peer.encode(picture, tmp_path, tmp_path / "coded.cai", params)
+        decoded = peer.decode(tmp_path / "coded.cai", params, {})
+        padded = np.pad(picture, ((0, 58), (0, 38), (0, 0)), mode="edge")
+        with torch.inference_mode():
+            expected = model(torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255)["x_hat"]
+        expected = expected[0, :, :70, :90].clamp(0, 1).mul(255).permute(1, 2, 0).numpy()
+        assert np.abs(decoded - expected).max() <= 1
+        (tmp_path / "cut.cai").write_bytes((tmp_path / "coded.cai").read_bytes()[:-3])
+        with pytest.raises(CorruptFile, match="strings take"):
+            peer.decode(tmp_path / "cut.cai", params, {})
+
+
+def test_compressai_without_its_weights_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_network(*arguments: object, **options: object) -> None:
+        raise URLError("no network in this test")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", no_network)
+    with pytest.raises(ExternalFailure, match="weights unobtainable"):
+        find_peer("compressai-cheng2020").version()
