@@ -115,8 +115,9 @@ def _point(line: Sequence[ResultRow], number: int, baseline: int | None, board: 
         own = values[number, usable]
         if np.isnan(own).any():
             continue  # the original has no distortion
-        scores[scorer] = _interval(own, seed)
-        if baseline is not None and number != baseline and board.scorers[scorer].is_task and _is_yes_or_no(values):
+        yes_or_no = _is_yes_or_no(values)  # at every point: an agreement may be 1 for all items at one of them
+        scores[scorer] = _interval(own, yes_or_no, seed)
+        if baseline is not None and number != baseline and board.scorers[scorer].is_task and yes_or_no:
             reference = values[baseline, usable]
             against[scorer] = mcnemar(list(reference == 1), list(own == 1))
     peaks = [row.peak_memory_bytes for row in line if row.peak_memory_bytes is not None]
@@ -134,8 +135,8 @@ def _point(line: Sequence[ResultRow], number: int, baseline: int | None, board: 
     )
 
 
-def _interval(values: NDArray[np.float64], seed: int) -> Interval:
-    if _is_yes_or_no(values):
+def _interval(values: NDArray[np.float64], yes_or_no: bool, seed: int) -> Interval:
+    if yes_or_no:
         return wilson(int(values.sum()), len(values))
     return bootstrap(lambda drawn: float(values[drawn].mean()), len(values), seed=seed)
 
