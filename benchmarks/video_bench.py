@@ -60,6 +60,7 @@ def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row
                 continue
             kept = _measured(plan.folder, cell)
         rows += kept
+    rows.sort(key=lambda row: (row["clip"], row["size"], row["frames"], row["curve"], row["bpp"]))
     return [*rows, *bd_rows(rows)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,20 +89,25 @@ def plan_cells(
         if clips and clip.data_set not in clips:
             continue
         item = _item(clip)
-        for curve in preset.curves:
+        for curve, point in _in_breadth(preset.curves):
             if codecs and not codecs & {curve.codec, curve.label}:
                 continue
             budget = cpu_seconds if curve.fitted else None
-            for point in curve.points:
-                yield VideoCell(
-                    item=item,
-                    curve=curve,
-                    point=point,
-                    settings=_settings(clip, curve, point, budget),
-                    device=device,
-                    threads=threads,
-                    cpu_seconds=budget,
-                )
+            yield VideoCell(
+                item=item,
+                curve=curve,
+                point=point,
+                settings=_settings(clip, curve, point, budget),
+                device=device,
+                threads=threads,
+                cpu_seconds=budget,
+            )
+
+
+def _in_breadth(curves: Sequence[Curve]) -> Iterator[tuple[Curve, Mapping[str, str]]]:
+    """The first point of every curve, then the second: a sweep that ends early has something of each codec."""
+    for number in range(max(len(curve.points) for curve in curves)):
+        yield from ((curve, curve.points[number]) for curve in curves if number < len(curve.points))
 
 
 def _settings(clip: ClipChoice, curve: Curve, point: Mapping[str, str], budget: float | None) -> dict[str, str]:

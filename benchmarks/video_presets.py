@@ -75,7 +75,7 @@ def _block_codecs(*, x26x: tuple[int, ...], av1: tuple[int, ...]) -> Iterator[Cu
 
 def _small_networks() -> tuple[Mapping[str, str], ...]:
     """Sizes in million parameters; below 0.1 the published least width, 12, would keep HNeRV larger than asked for."""
-    sizes = (("0.03", "6"), ("0.08", "10"), ("0.2", "12"))
+    sizes = (("0.03", "6"), ("0.2", "12"), ("0.08", "10"))
     return tuple({"model_size": size, "lower_width": width} for size, width in sizes)
 
 
@@ -106,7 +106,7 @@ _PRESETS: Mapping[str, VideoPreset] = {
                 fitted=True,
                 preset="quick",
                 settings=_FIT,
-                points=_each("lmbda", "1.6e-2", "4e-3", "1e-3"),
+                points=_each("lmbda", "1.6e-2", "1e-3", "4e-3"),
             ),
             *_block_codecs(x26x=(22, 30, 38, 46), av1=(32, 44, 54, 62)),
             Curve(
