@@ -77,7 +77,7 @@ def main(output: Path, rows: Path = RESULTS / "video.jsonl") -> None:
     from matplotlib.figure import Figure
 
     lines = (json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines())
-    latest = {(_group(row), row["curve"], row["point"]): row for row in lines if row["row"] == "point"}
+    latest = {(_group(row), row["curve"], row["point"]): row for row in lines if row.get("row") == "point"}
     panels = {group: curves for group, curves in _by_clip(latest.values()).items() if "equal steps" in group}
     figure = Figure(figsize=(5 * len(panels), 4.2), layout="constrained")
     for axes, ((clip, size, frames, _), curves) in zip(
