@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["decode", "open_reader"]
 
-_SETTINGS = ("fps", "reduce", "region")
+_SETTINGS = ("fps", "precision", "reduce", "region")
 _LARGEST_RATE = 1000
 _TYPES = {NETWORK, LATENTS, TIMES}
 
@@ -36,7 +36,7 @@ SegmentChunks = tuple[bytes, bytes]
 def decode(
     source: ContainerReader, sink: VideoSink, *, context: RunContext, selection: Selection | None
 ) -> Mapping[str, Figure]:
-    """Write the selected frames, all by default; settings ``fps``, ``reduce`` and ``region`` change what is made."""
+    """Write the selected frames, all by default; the settings change what is made, see :class:`GridNeRVCodec`."""
     header = GridHeader.of(source.header)
     header.check(source.limits)
     if source.seekable and not source.recover:
@@ -196,7 +196,10 @@ def _view(header: GridHeader, settings: Mapping[str, str]) -> View:
     factor = int(text)
     if region.left % factor or region.top % factor:
         raise InvalidParameter(f"with reduce={factor} a region must begin at multiples of {factor}")
-    return View(region=region, reduction=factor)
+    precision = settings.get("precision", "float32")
+    if precision not in ("float32", "bfloat16"):
+        raise InvalidParameter(f"precision={precision} is not float32 or bfloat16")
+    return View(region=region, reduction=factor, bfloat16=precision == "bfloat16")
 
 
 def _frame_rate(text: str) -> Fraction:

@@ -41,10 +41,11 @@ class Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What part of the pictures to compute, and how many times smaller (a divisor of the finest stride)."""
+    """What part of the pictures to compute, how many times smaller (a divisor of the finest stride), how precisely."""
 
     region: Region
     reduction: int = 1
+    bfloat16: bool = False
 
     @classmethod
     def whole(cls, header: GridHeader) -> View:
@@ -100,7 +101,8 @@ class SegmentDecoder:
 
     def _pictures(self, times: Sequence[float]) -> NDArray[np.uint8]:
         with torch.inference_mode(), exact_float32(self.device):
-            output = make_pictures(self._structure, self._weights, self._latents(times))
+            with torch.autocast(self.device, torch.bfloat16, enabled=self._view.bfloat16):
+                output = make_pictures(self._structure, self._weights, self._latents(times)).float()
             top, left = self._inside
             height, width = self._view.size
             visible = output[:, top : top + height, left : left + width]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import codeckit
 from codeckit import RunContext, Selection
+from codeckit.cli.main import main
 from codeckit.codecs.video import grid_fitting
 from codeckit.codecs.video.grid_objective import GridObjective, RateAim
 from codeckit.codecs.video.grid_parameters import GridParameters
@@ -37,21 +39,26 @@ def test_a_target_size_is_reached_within_three_percent(moving_clip: NDArray[np.u
     assert len(data) == pytest.approx(1000 * kilobytes, rel=0.03)
 
 
-def test_masked_pixels_are_inpainted(moving_clip: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_masked_pixels_are_inpainted(
+    moving_clip: NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     spoilt = moving_clip.copy()
     spoilt[:, 6:12, 10:20] = (255, 0, 255)
     mask = np.full(moving_clip.shape[1:3], 255, np.uint8)
     mask[6:12, 10:20] = 0
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    settings = {**SMALL, "epochs": 80, "mask": str(tmp_path / "mask.png")}
-    report = codeckit.encode(spoilt, tmp_path / "clip.ck", codec="gridnerv", settings=settings)
+    np.save(tmp_path / "spoilt.npy", spoilt)
+    words = ["encode", str(tmp_path / "spoilt.npy"), "-o", str(tmp_path / "clip.ck"), "--codec", "gridnerv", "--json"]
+    words += ["-q", "--mask", str(tmp_path / "mask.png"), "--set", "epochs=80"]
+    assert main([*words, *(word for name, value in SMALL.items() for word in ("--set", f"{name}={value}"))]) == 0
+    figures = json.loads(capsys.readouterr().out)
     hole = codeckit.decode(tmp_path / "clip.ck")[:, 6:12, 10:20].astype(int)
     before = np.abs(spoilt[:, 6:12, 10:20].astype(int) - moving_clip[:, 6:12, 10:20]).mean()
     assert np.abs(hole - moving_clip[:, 6:12, 10:20]).mean() < before / 4
-    assert report.figures["visible_psnr_db"] > report.figures["psnr_db"] + 3
+    assert figures["visible_psnr_db"] > figures["psnr_db"] + 3
     np.save(tmp_path / "short.npy", np.repeat(mask[None, ..., None], 3, axis=3).repeat(3, axis=0))
     with pytest.raises(codeckit.InvalidParameter, match="ends before frame 6"):
-        codeckit.encode(spoilt, codec="gridnerv", settings={**settings, "mask": str(tmp_path / "short.npy")})
+        codeckit.encode(spoilt, codec="gridnerv", settings={**SMALL, "mask": str(tmp_path / "short.npy")})
 
 
 def test_a_fit_goes_on_from_a_file_to_another_rate(moving_clip: NDArray[np.uint8], tmp_path: Path) -> None:

@@ -101,7 +101,10 @@ def test_parts_times_regions_and_resolutions(encoded: tuple[Path, Any]) -> None:
     unclamped = inside.reshape(6, 12, 2, 20, 2).all(axis=(2, 4))
     assert unclamped.any()
     assert np.abs(small - blocks)[unclamped].max() <= 1
-    for name, value in (("region", "30,0,20x10"), ("reduce", "3"), ("fps", "0"), ("zoom", "2")):
+    rough = codeckit.decode(path, selection=Selection(settings={"precision": "bfloat16"}))
+    assert np.abs(rough - everything).max() <= 8
+    assert np.abs(rough - everything).mean() < 1
+    for name, value in (("precision", "int8"), ("region", "30,0,20x10"), ("reduce", "3"), ("fps", "0"), ("zoom", "2")):
         with pytest.raises(codeckit.InvalidParameter, match=name):
             codeckit.decode(path, selection=Selection(settings={name: value}))
 
