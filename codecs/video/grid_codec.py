@@ -60,8 +60,8 @@ class GridNeRVCodec:
         """Write the frames, or the selected ones.
 
         Settings: ``fps`` (any frame rate, by interpolated latents), ``reduce`` (2 or 4: smaller pictures, computed as
-        such), ``region`` (``LEFT,TOP,WIDTHxHEIGHT``: only that part is computed), ``precision`` (``bfloat16``: faster where the
-        processor has it, samples may differ by two or so).
+        such), ``region`` (``LEFT,TOP,WIDTHxHEIGHT``: only that part is computed), ``precision`` (``bfloat16``: faster
+        where the processor has it, samples may differ by two or so).
         """
         from .grid_decoding import decode
 
