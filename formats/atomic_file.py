@@ -60,6 +60,11 @@ class AtomicFile:
         """The open temporary, seekable."""
         return self._stream
 
+    @property
+    def is_regular(self) -> bool:
+        """Whether the temporary becomes the file itself, rather than being copied into a device or pipe."""
+        return self._temporary is not None
+
     def write(self, data: Buffer) -> int:
         with output_errors(self.path):
             return self._stream.write(data)

@@ -11,6 +11,7 @@ import numpy as np
 from .atomic_file import AtomicFile, AtomicFolder, output_errors
 from .errors import CorruptFile, InvalidParameter
 from .image_stacks import idx_bytes
+from .mapped_arrays import mapped_npy
 from .pictures import Picture, array_of_file, decoded, encoded, npy_bytes, opened
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class ImageSink(ABC):
     """Takes one picture, one carried file or one stack; nothing appears before :meth:`commit`."""
 
     size_bytes = 0
+
+    def new_pixels(self, height: int, width: int, channels: int) -> NDArray[np.uint8]:
+        """Zeros ``[height, width, channels]`` to decode a picture into before it is written."""
+        return np.zeros((height, width, channels), np.uint8)
 
     @abstractmethod
     def write_picture(self, picture: Picture) -> None:
@@ -66,8 +71,21 @@ class FileImageSink(ImageSink):
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self._suffix = path.suffix.lower()
         self._file = AtomicFile(path, overwrite=overwrite)
+        self._mapped: NDArray[np.uint8] | None = None
+
+    def new_pixels(self, height: int, width: int, channels: int) -> NDArray[np.uint8]:
+        """Zeros to decode into; those of an ``.npy`` file are in the file already, so that memory stays free."""
+        if self._suffix != ".npy" or not self._file.is_regular:
+            return super().new_pixels(height, width, channels)
+        shape = (height, width) if channels == 1 else (height, width, channels)
+        with output_errors(self._file.path):
+            self._mapped = mapped_npy(self._file.stream, shape).reshape(height, width, channels)
+        return self._mapped
 
     def write_picture(self, picture: Picture) -> None:
+        if picture.pixels is self._mapped:
+            self.size_bytes += self._mapped.nbytes
+            return
         self._write(encoded(picture, self._suffix))
 
     def write_file(self, data: bytes, suffix: str) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...formats.errors import CorruptFile, InvalidParameter, NumericProfileMismatch, UnsupportedInput
 from ...formats.header import Header
+from ...formats.mapped_arrays import release_pages
 from ...formats.pictures import Picture
 from ..protocol import Figure
 from .carried_file import pack_file, pack_metadata, unpack_file, unpack_metadata
@@ -126,7 +127,7 @@ def decode_photo(source: ContainerReader, sink: Any, level: int, context: RunCon
     step = 1 << level
     if len(tiles) > 1 and photo.tile % step:
         raise InvalidParameter(f"level={level} is too coarse for tiles of {photo.tile} pixels")
-    pixels = np.zeros((height, width, photo.channels), np.uint8)
+    pixels = sink.new_pixels(height, width, photo.channels)
     metadata: dict[str, bytes] = {}
     done = 0
     with tile_coder(worker_count(context)) as coder:
@@ -141,6 +142,8 @@ def decode_photo(source: ContainerReader, sink: Any, level: int, context: RunCon
                 top, left = tile[1] // step, tile[0] // step
                 pixels[top : top + part.shape[0], left : left + part.shape[1]] = part
                 done += 1
+                if tile[2] == photo.width:
+                    release_pages(pixels)
                 context.report("decode", done, len(tiles), unit="tiles")
     if done != len(tiles):
         if not source.recover:
@@ -158,6 +161,8 @@ def _encoded_tiles(
     for number, (left, top, right, bottom) in enumerate(tiles):
         pixels = np.ascontiguousarray(picture.pixels[top:bottom, left:right])
         yield coder.encode(pixels, lanes=params.lanes, regression=params.regression)
+        if right == width:
+            release_pages(picture.pixels)
         context.report("encode", number + 1, len(tiles), unit="tiles")
 
 
