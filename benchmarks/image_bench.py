@@ -45,7 +45,7 @@ def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row
 
     Settings: ``data`` (folder with ``images/kodak``, ``images/train`` and ``mnist``), ``sets`` (of kodak, held-out,
     digits, parts, large), ``presets`` of ``pc``, ``peers`` (of png, webp, jpeg2000, jpeg-xl), ``images=N`` for the
-    first N of each set, ``sides`` of the large pictures.
+    first N of each set (``kodak-4`` in rows), ``sides`` of the large pictures.
     """
     unknown = settings.keys() - _SETTINGS.keys()
     if unknown:
@@ -69,9 +69,10 @@ def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row
             rows += [{**head, "set": name, **row} for row in large]
             continue
         pictures = _pictures(name, data)[:limit]
+        label = name if limit is None else f"{name}-{limit}"
         for coder in _coders(_names(chosen["presets"]), _names(chosen["peers"]), context):
             context.check_cancelled()
-            rows.append({**head, "set": name, **_measured(coder, pictures)})
+            rows.append({**head, "set": label, **_measured(coder, pictures)})
     return rows
 
 

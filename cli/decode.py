@@ -23,7 +23,8 @@ _AXES = ("frames", "layers", "tokens", "range", "rows")
 
 def run(options: argparse.Namespace) -> int:
     """Decode every input."""
-    selection = Selection(ranges=_ranges(options), settings=parse_settings(options.settings))
+    words = [*options.settings, *([] if options.level is None else [f"level={options.level}"])]
+    selection = Selection(ranges=_ranges(options), settings=parse_settings(words))
     jobs = plan_jobs(options, _decoded_name)
     with cancellable() as token:
         return run_jobs(options, jobs, lambda job: _decode(job, options, selection, token), _show)

@@ -104,6 +104,7 @@ def _add_decode(commands: _Commands) -> None:
         ("rows", "rows of a table"),
     ):
         command.add_argument(f"--{axis}", metavar="A:B", help=f"only these {what} (half-open, from 0)")
+    command.add_argument("--level", metavar="N", help="a picture 2**N times smaller; the same as --set level=N")
     add_settings(command)
     add_run_options(command)
     command.add_argument("--recover", action="store_true", help="take what is whole from a damaged file")
