@@ -13,7 +13,7 @@ import codeckit
 
 from ..formats.errors import CorruptFile, InvalidParameter
 from .image_large import measured_large
-from .image_parts import measured_parts
+from .image_parts import measured_overhead, measured_parts
 from .image_peers import IMAGE_PEERS
 from .provenance import provenance
 
@@ -44,8 +44,8 @@ def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row
     """Encode and decode whole sets of images with ``pc`` and with other formats; every rate is of file bytes.
 
     Settings: ``data`` (folder with ``images/kodak``, ``images/train`` and ``mnist``), ``sets`` (of kodak, held-out,
-    digits, parts, large), ``presets`` of ``pc``, ``peers`` (of png, webp, jpeg2000, jpeg-xl), ``images=N`` for the
-    first N of each set (``kodak-4`` in rows), ``sides`` of the large pictures.
+    digits, parts, overhead, large), ``presets`` of ``pc``, ``peers`` (of png, webp, jpeg2000, jpeg-xl), ``images=N``
+    for the first N of each set (``kodak-4`` in rows), ``sides`` of the large pictures.
     """
     unknown = settings.keys() - _SETTINGS.keys()
     if unknown:
@@ -62,6 +62,9 @@ def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row
         if name == "parts":
             parts = measured_parts(_pictures("kodak", data)[:limit])
             rows += [{**head, "set": name, **part} for part in parts]
+            continue
+        if name == "overhead":
+            rows.append({**head, "set": name, **measured_overhead(_pictures("kodak", data)[0])})
             continue
         if name == "large":
             sides = [int(side) for side in _names(chosen["sides"])]
@@ -88,7 +91,7 @@ def _pictures(name: str, data: Path) -> list[NDArray[np.uint8]]:
     elif name == "held-out":
         files = [data / "images" / "train" / held for held in sorted(held_out_names())]
     else:
-        raise InvalidParameter(f"no set is called {name}; there are kodak, held-out, digits, parts and large")
+        raise InvalidParameter(f"no set is called {name}; there are kodak, held-out, digits, parts, overhead and large")
     missing = [file for file in files if not file.is_file()]
     if missing or not files:
         raise InvalidParameter(f"no images of {name} in {data}; give their folder with --set data=FOLDER")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..codecs.image.block_coding import StageBlocks
     from ..codecs.image.integer_network import IntegerNetwork
 
-__all__ = ["measured_parts"]
+__all__ = ["measured_overhead", "measured_parts"]
 
 PARTS = (
     ("network and circuit", False, False),
@@ -52,6 +52,29 @@ def measured_parts(pictures: list[NDArray[np.uint8]]) -> Iterator[dict[str, Any]
             "ideal_bits_per_subpixel": round(bits / subpixels, 5),
             "encode_cpu_mb_per_s": round(subpixels / 1e6 / seconds, 3),
         }
+
+
+def measured_overhead(pixels: NDArray[np.uint8]) -> dict[str, Any]:
+    """Bytes of a picture's file beyond the ideal code length of its symbols: container, hash, lanes' ends, rounding."""
+    import codeckit
+
+    from ..codecs.image.colour import to_ycocg
+    from ..codecs.image.integer_network import load_integer_network
+    from ..codecs.image.packaged_weights import packaged_network_path
+    from ..codecs.image.pyramid_coding import encode_tile
+
+    network = load_integer_network(packaged_network_path())
+    with ThreadPoolExecutor(1) as pool:
+        bits = encode_tile(to_ycocg(pixels), network, lanes=1, regression=True, pool=pool).bits
+    size = len(codeckit.encode(pixels, codec="pc", preset="max"))
+    return {
+        "codec": "pc",
+        "preset": "max",
+        "height": pixels.shape[0],
+        "width": pixels.shape[1],
+        "file_bytes": size,
+        "overhead_bytes": round(size - bits / 8),
+    }
 
 
 def _encoded(pixels: NDArray[np.uint8], network: IntegerNetwork, *, maps: bool, regression: bool) -> float:
