@@ -39,8 +39,9 @@ def measured_large(
                 reset_peak_memory()
                 started = time.perf_counter()
                 if work == "encode":
-                    settings = {"codec": "pc", "preset": PRESET}
-                    codeckit.encode(folder / source, folder / target, overwrite=True, context=context, **settings)
+                    codeckit.encode(
+                        folder / source, folder / target, codec="pc", preset=PRESET, overwrite=True, context=context
+                    )
                 else:
                     codeckit.decode(folder / source, folder / target, overwrite=True, context=context)
                 row[f"{work}_mb_per_s"] = round(size / 1e6 / (time.perf_counter() - started), 3)
