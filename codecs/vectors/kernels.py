@@ -198,43 +198,44 @@ def transpose_words(source, target):
 
 
 @inlined
-def _add_products(target, x, matrix, i):
-    """Add ``x[k] * matrix[i + k]`` for eight k, in their order, to ``target``."""
-    x0, x1, x2, x3, x4, x5, x6, x7 = x
-    m0, m1, m2, m3 = matrix[i], matrix[i + 1], matrix[i + 2], matrix[i + 3]
-    m4, m5, m6, m7 = matrix[i + 4], matrix[i + 5], matrix[i + 6], matrix[i + 7]
-    for j in range(target.size):
-        half = (((target[j] + x0 * m0[j]) + x1 * m1[j]) + x2 * m2[j]) + x3 * m3[j]
-        target[j] = (((half + x4 * m4[j]) + x5 * m5[j]) + x6 * m6[j]) + x7 * m7[j]
+def _add_products(first, second, x, y, matrix, i):
+    """Add ``x[k] * matrix[k]`` to ``first``, ``y[k] * matrix[k]`` to ``second``, for k = i to i + 3 in their order."""
+    x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
+    y0, y1, y2, y3 = y[i], y[i + 1], y[i + 2], y[i + 3]
+    row0, row1, row2, row3 = matrix[i], matrix[i + 1], matrix[i + 2], matrix[i + 3]
+    for j in range(first.size):
+        m0, m1, m2, m3 = row0[j], row1[j], row2[j], row3[j]
+        first[j] = (((first[j] + x0 * m0) + x1 * m1) + x2 * m2) + x3 * m3
+        second[j] = (((second[j] + y0 * m0) + y1 * m1) + y2 * m2) + y3 * m3
 
 
 @compiled
 def project(values, centre, matrix, offset, result):
     """``result = offset + (values - centre) @ matrix`` in float32, each sum in the order of the rows of ``matrix``.
 
-    Eight rows of the matrix stay in the innermost cache while sixteen rows of values pass over them.
+    Four rows of the matrix stay in the innermost cache while sixteen rows of values pass over them, two by two.
 
     Args:
         values: [n, a]; centre: [a]; matrix: [a, b]; offset: [b]; result: [n, b].
     """
     rows, inner = values.shape
-    x = np.empty((16, inner), np.float32)
-    for first in range(0, rows, 16):
-        last = min(first + 16, rows)
-        for row in range(first, last):
+    x = np.zeros((16, inner), np.float32)
+    unused = np.zeros(matrix.shape[1], np.float32)  # the partner of a last row without one
+    for start in range(0, rows, 16):
+        stop = min(start + 16, rows)
+        for row in range(start, stop):
             for i in range(inner):
-                x[row - first, i] = values[row, i] - centre[i]
+                x[row - start, i] = values[row, i] - centre[i]
             result[row, :] = offset
         i = 0
-        while i + 8 <= inner:
-            for row in range(first, last):
-                y = x[row - first]
-                eight = (y[i], y[i + 1], y[i + 2], y[i + 3], y[i + 4], y[i + 5], y[i + 6], y[i + 7])
-                _add_products(result[row], eight, matrix, i)
-            i += 8
+        while i + 4 <= inner:
+            for row in range(start, stop, 2):
+                second = result[row + 1] if row + 1 < stop else unused
+                _add_products(result[row], second, x[row - start], x[row + 1 - start], matrix, i)
+            i += 4
         while i < inner:
-            for row in range(first, last):
-                only, single, target = x[row - first, i], matrix[i], result[row]
+            for row in range(start, stop):
+                only, single, target = x[row - start, i], matrix[i], result[row]
                 for j in range(target.size):
                     target[j] = target[j] + only * single[j]
             i += 1

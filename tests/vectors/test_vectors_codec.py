@@ -199,3 +199,19 @@ def test_values_beyond_the_sample_are_set_to_the_largest_and_counted() -> None:
     assert len(notes) == 1
     assert "1 values are beyond the largest float8_e4m3" in notes[0]
     assert codeckit.decode(data)[399, 0] == 448
+
+
+def test_projections_sum_in_order_without_fused_products() -> None:
+    """What makes float32 results the same everywhere; 7 and 13 leave remainders in every loop."""
+    from codeckit.codecs.vectors.quantiser import project_rows
+
+    generator = np.random.default_rng(8)
+    for rows, inner, outer in ((1, 7, 5), (13, 13, 7), (37, 64, 48)):
+        values = generator.standard_normal((rows, inner)).astype(np.float32)
+        matrix = generator.standard_normal((inner, outer)).astype(np.float32)
+        centre, offset = (generator.standard_normal(size).astype(np.float32) for size in (inner, outer))
+        expected = np.tile(offset, (rows, 1))
+        for i in range(inner):
+            expected = expected + (values[:, i : i + 1] - centre[i]) * matrix[i]
+        np.testing.assert_array_equal(project_rows(values, centre, matrix, offset), expected)
+        np.testing.assert_array_equal(project_rows(values[-1:], centre, matrix, offset), expected[-1:])
