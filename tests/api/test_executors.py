@@ -24,9 +24,10 @@ has_ray = importlib.util.find_spec("ray") is not None
 
 @pytest.fixture(scope="module")
 def module_path() -> Iterator[None]:
-    """Workers find the module of the work by PYTHONPATH."""
+    """Workers find the module of the work by PYTHONPATH, and Ray's run at the usual priority."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("RAY_worker_niceness", "0")  # else they wait behind everything else on a busy machine
         yield
 
 
