@@ -106,7 +106,7 @@ _PRESETS: Mapping[str, VideoPreset] = {
                 fitted=True,
                 preset="quick",
                 settings=_FIT,
-                points=_each("lmbda", "1.6e-2", "6.4e-2", "4e-3", "1e-3"),
+                points=_each("lmbda", "1.6e-2", "6.4e-2", "2.56e-1", "4e-3"),
             ),
             *_block_codecs(x26x=(22, 30, 38, 46), av1=(32, 44, 54, 62)),
             Curve(
