@@ -65,7 +65,7 @@ def _jpeg_xl(effort: int) -> ImagePeer:
 IMAGE_PEERS = (
     ImagePeer(codec="png", preset="optimised", format="PNG", options={"optimize": True}),
     ImagePeer(codec="webp", preset="method 6", format="WEBP", options={"lossless": True, "quality": 100, "method": 6}),
-    ImagePeer(codec="jpeg2000", preset="5/3", format="JPEG2000", options={"irreversible": False}),
+    ImagePeer(codec="jpeg2000", preset="5/3", format="JPEG2000", options={"irreversible": False, "mct": 1}),
     _jpeg_xl(7),
     _jpeg_xl(9),
 )
