@@ -14,7 +14,7 @@ from .closed_loop import ClosedLoop, blocks_of
 from .placement import place
 from .quantisation import reconstruct
 from .symbols import fill_classes
-from .waves import part_shapes, symbol_count, token_spans
+from .waves import WAVE_SYMBOLS, part_shapes, symbol_count, token_spans
 from .weight_stream import decode_weights
 
 if TYPE_CHECKING:
@@ -67,41 +67,61 @@ class Decoder:
 
     def decode(self, chunks: Sequence[TokenChunk]) -> list[tuple[int, int, int]]:
         """Decode what waits in ``chunks``; return layer, first and last token of each."""
-        layers = [(chunk, layer, payload) for chunk in chunks for layer, payload in chunk.waiting.items()]
-        sizes = [symbol_count(chunk.shapes(layer)) for chunk, layer, _ in layers]
-        ends = np.cumsum(sizes).tolist()
-        classes = np.empty(sum(sizes), np.uint16)
-        codes = np.empty(sum(sizes), np.uint8)
+        waiting = [chunk for chunk in chunks if chunk.waiting]
+        singles = [(n, n + 1) for n in range(len(waiting))]
 
+        def decode_chunks(first: int, last: int) -> None:
+            for chunk in waiting[first:last]:
+                for layer, payload in chunk.waiting.items():
+                    item = self._layer_symbols(chunk, layer, payload)
+                    for block in chunk.blocks:
+                        self._decode_block(block, item)
+
+        with one_blas_thread():
+            if len(waiting) >= self._threads:
+                in_threads(decode_chunks, singles, self._threads)
+            else:
+                self._decode_together(waiting)
+        done = [(layer, *chunk.span) for chunk in waiting for layer in chunk.waiting]
+        for chunk in waiting:
+            chunk.waiting.clear()
+        return done
+
+    def _decode_together(self, chunks: Sequence[TokenChunk]) -> None:
+        """Share the layers and blocks of few chunks among many threads, a bounded number of symbols at a time."""
+        layers = [(chunk, layer, payload) for chunk in chunks for layer, payload in chunk.waiting.items()]
+        layers.sort(key=lambda item: item[1])
+        wave: list[tuple[TokenChunk, int, bytes]] = []
+        symbols = 0
+        for item in layers:
+            wave.append(item)
+            symbols += symbol_count(item[0].shapes(item[1]))
+            if symbols >= WAVE_SYMBOLS:
+                self._decode_wave(wave)
+                wave, symbols = [], 0
+        self._decode_wave(wave)
+
+    def _decode_wave(self, layers: Sequence[tuple[TokenChunk, int, bytes]]) -> None:
         def decode_symbols(first: int, last: int) -> list[_LayerSymbols]:
-            found = []
-            for (chunk, layer, payload), size, end in zip(
-                layers[first:last], sizes[first:last], ends[first:last], strict=True
-            ):
-                own = slice(end - size, end)
-                found.append(self._layer_symbols(chunk, layer, payload, classes[own], codes[own]))
-            return found
+            return [self._layer_symbols(*item) for item in layers[first:last]]
 
         singles = [(n, n + 1) for n in range(len(layers))]
         symbols = [item for found in in_threads(decode_symbols, singles, self._threads) for item in found]
-        jobs = [(chunk, block) for chunk in chunks if chunk.waiting for block in chunk.blocks]
+        chunks = list(dict.fromkeys(chunk for chunk, _, _ in layers))
+        blocks = [(chunk, block) for chunk in chunks for block in chunk.blocks]
 
         def decode_blocks(first: int, last: int) -> None:
-            for chunk, block in jobs[first:last]:
+            for chunk, block in blocks[first:last]:
                 for item in symbols:
                     if item.chunk is chunk:
                         self._decode_block(block, item)
 
-        with one_blas_thread():
-            in_threads(decode_blocks, [(n, n + 1) for n in range(len(jobs))], self._threads)
-        for chunk in chunks:
-            chunk.clear()
-        return [(layer, *chunk.span) for chunk, layer, _ in layers]
+        in_threads(decode_blocks, [(n, n + 1) for n in range(len(blocks))], self._threads)
 
-    def _layer_symbols(
-        self, chunk: TokenChunk, layer: int, payload: bytes, classes: NDArray[np.uint16], codes: NDArray[np.uint8]
-    ) -> _LayerSymbols:
+    def _layer_symbols(self, chunk: TokenChunk, layer: int, payload: bytes) -> _LayerSymbols:
         shapes = chunk.shapes(layer)
+        size = symbol_count(shapes)
+        classes, codes = np.empty(size, np.uint16), np.empty(size, np.uint8)
         edges = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
         views = [own.reshape(shape) for own, shape in zip(np.split(classes, edges), shapes, strict=True)]
         for part, own in zip(self._model.model.parts[layer], views, strict=True):
@@ -165,17 +185,6 @@ class TokenChunk:
         self.weights = weights
         self.blocks = blocks
         self.waiting: dict[int, bytes] = {}
-        self.waiting_symbols = 0
-
-    def wait(self, layer: int, payload: bytes) -> None:
-        """Keep the payload of ``layer`` for :meth:`Decoder.decode`."""
-        self.waiting[layer] = payload
-        self.waiting_symbols += symbol_count(self.shapes(layer))
-
-    def clear(self) -> None:
-        """Nothing waits any more."""
-        self.waiting.clear()
-        self.waiting_symbols = 0
 
     def shapes(self, layer: int) -> list[tuple[int, ...]]:
         """[tokens, heads, width] of the parts of ``layer``."""

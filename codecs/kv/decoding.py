@@ -16,7 +16,6 @@ from .chunk_order import all_chunks, some_chunks
 from .encoding import MODEL_CHUNK, WEIGHT_CHUNK
 from .placement import Turns
 from .self_model import read_model
-from .waves import WAVE_SYMBOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +64,7 @@ def decode_layers(
 
     ``positions`` [tokens of the range] places the keys elsewhere; None leaves them where they were. With ``whole`` the
     file is read front to back and verified on the way, otherwise only what the range needs is read. Each layer of a
-    token chunk is decoded as soon as it is there; ``at_once`` waits for many of them, which keeps more threads busy.
+    token chunk is decoded as soon as it is there; ``at_once`` waits for a token chunk for every thread.
     """
     model: Any = profile
     first = wanted.layers[0]
@@ -80,7 +79,7 @@ def decode_layers(
     arriving = (
         all_chunks(source, table, chunk_tokens) if whole else some_chunks(source, table, chunk_tokens, wanted, first)
     )
-    enough = WAVE_SYMBOLS if at_once else 1
+    threads = context.threads or len(os.sched_getaffinity(0))
     decoder: Decoder | None = None
     chunks: list[TokenChunk] = []
     for kind, span, payload in arriving:
@@ -90,15 +89,16 @@ def decode_layers(
             if model is None:
                 raise CorruptFile(f"the file has no {MODEL_CHUNK} chunk before its first tokens and names no profile")
             if decoder is None:
-                threads = context.threads or len(os.sched_getaffinity(0))
                 decoder = Decoder(table, wanted, model, quality, turns, result, threads)
             context.report("decode", span[0], table.tokens, unit="tokens")
+            if len(chunks) == threads or not at_once:
+                yield from _ranges(decoder.decode(chunks), wanted, table)
+                chunks.clear()
             chunks.append(decoder.begin(span, payload))
         elif decoder is not None:
-            chunks[-1].wait(span[0], payload)
-            if sum(chunk.waiting_symbols for chunk in chunks) >= enough:
+            chunks[-1].waiting[span[0]] = payload
+            if not at_once:
                 yield from _ranges(decoder.decode(chunks), wanted, table)
-                del chunks[:-1]
     if decoder is not None:
         yield from _ranges(decoder.decode(chunks), wanted, table)
     context.report("decode", wanted.tokens[1], table.tokens, unit="tokens")

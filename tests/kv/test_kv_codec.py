@@ -88,10 +88,12 @@ def test_how_much_is_coded_at_once_does_not_change_a_bit(symbols: int, monkeypat
     cache = synthetic.cache(tokens=500)
     data = encode(cache, chunk_tokens=300)
     whole = kv.to_arrays(kv.decode(data))
-    for module in ("waves", "decoding"):
+    for module in ("waves", "chunk_decoding"):
         monkeypatch.setattr(f"codeckit.codecs.kv.{module}.WAVE_SYMBOLS", symbols)
     assert encode(cache, chunk_tokens=300) == data
-    np.testing.assert_array_equal(kv.to_arrays(kv.decode(data)), whole)
+    for threads in (1, 2, 5):
+        found = kv.decode(data, context=codeckit.RunContext(threads=threads))
+        np.testing.assert_array_equal(kv.to_arrays(found), whole)
 
 
 def test_attention_mass_moves_precision_to_the_tokens_that_matter() -> None:
