@@ -78,23 +78,29 @@ def encode_chunks(
     """Write every token chunk of ``cache``; return figures."""
     table = cache.table
     threads = context.threads or len(os.sched_getaffinity(0))
-    coder = _LayerCoder(PartReader(cache), table, model, quality, threads)
+    coder = _LayerCoder(PartReader(cache), table, model, quality)
     ideal_bits = 0.0
     payload_bytes = weight_bytes = 0
+    starts = range(0, table.tokens, chunk_tokens)
     with one_blas_thread():
-        for start in range(0, table.tokens, chunk_tokens):
-            stop = min(table.tokens, start + chunk_tokens)
-            chunk = _TokenChunk(coder, weights, start, stop)
-            payload, bits = encode_weights(chunk.weights, model.weights)
-            weight_bytes += len(payload)
-            ideal_bits += bits
-            sink.write_chunk(WEIGHT_CHUNK, payload, span=(start, stop))
-            for layer, payload, bits in chunk.encode():
-                payload_bytes += len(payload)
-                ideal_bits += bits
-                decoded_size = chunk.decoded_bytes(layer)
-                sink.write_chunk(LAYER_CHUNK, payload, span=(layer, start, stop), decoded_size=decoded_size)
-            context.report("encode", stop, table.tokens, unit="tokens")
+        for first in range(0, len(starts), threads):
+            group = [(start, min(table.tokens, start + chunk_tokens)) for start in starts[first : first + threads]]
+            # a chunk for each thread where there are enough; else they share the blocks of one
+            apart = len(group) == threads
+
+            def encode(begin: int, end: int, group: Any = group, apart: bool = apart) -> list[_Encoded]:
+                return [_encode_chunk(coder, weights, *span, 1 if apart else threads) for span in group[begin:end]]
+
+            singles = [(n, n + 1) for n in range(len(group))]
+            for (_, stop), (found,) in zip(group, in_threads(encode, singles, threads if apart else 1), strict=True):
+                for kind, span, payload, bits, decoded_size in found:
+                    sink.write_chunk(kind, payload, span=span, decoded_size=decoded_size)
+                    ideal_bits += bits
+                    if kind == LAYER_CHUNK:
+                        payload_bytes += len(payload)
+                    else:
+                        weight_bytes += len(payload)
+                context.report("encode", stop, table.tokens, unit="tokens")
     return {
         "ideal_bits_per_element": ideal_bits / table.elements,
         "symbol_bits_per_element": 8 * payload_bytes / table.elements,
@@ -102,16 +108,30 @@ def encode_chunks(
     }
 
 
+_Encoded = list[tuple[str, tuple[int, ...], bytes, float, int]]
+"""Type, span, payload, ideal bits and decoded size of the chunks of a file."""
+
+
+def _encode_chunk(coder: _LayerCoder, weights: list[NDArray[np.int8]], start: int, stop: int, threads: int) -> _Encoded:
+    """The chunks of the file that hold one token chunk."""
+    chunk = _TokenChunk(coder, weights, start, stop)
+    payload, bits = encode_weights(chunk.weights, coder.weights)
+    result: _Encoded = [(WEIGHT_CHUNK, (start, stop), payload, bits, 0)]
+    for layer, data, own_bits in chunk.encode(threads):
+        result.append((LAYER_CHUNK, (layer, start, stop), data, own_bits, chunk.decoded_bytes(layer)))
+    return result
+
+
 class _LayerCoder:
     """What all token chunks share."""
 
-    def __init__(self, reader: PartReader, table: CacheTable, model: Any, quality: int, threads: int) -> None:
+    def __init__(self, reader: PartReader, table: CacheTable, model: Any, quality: int) -> None:
         self.reader = reader
         self.table = table
         self.model = model.model
         self.values = reconstruct(model.model.shifts)
         self.quality = quality
-        self.threads = threads
+        self.weights = model.weights
         self.symbols = SymbolEncoder(model.tables)
 
 
@@ -131,9 +151,8 @@ class _TokenChunk:
             for spans in self._blocks
         ]
 
-    def encode(self) -> Iterator[tuple[int, bytes, float]]:
-        """Every layer with its payload and ideal bits; a bounded number of layers is held at once."""
-        threads = self._coder.threads
+    def encode(self, threads: int) -> Iterator[tuple[int, bytes, float]]:
+        """Every layer with its payload and ideal bits; the symbols of a bounded number of layers are held at once."""
         for layers in waves_of_layers(self._coder.table, self._spans):
             wave = [
                 _Layer(layer, part_shapes(self._coder.table, layer, self._spans), len(self._blocks)) for layer in layers
