@@ -89,7 +89,7 @@ def encode_chunks(
             apart = len(group) == threads
 
             def encode(begin: int, end: int, group: Any = group, apart: bool = apart) -> list[_Encoded]:
-                return [_encode_chunk(coder, weights, *span, 1 if apart else threads) for span in group[begin:end]]
+                return [_encode_chunk(coder, weights, span, 1 if apart else threads) for span in group[begin:end]]
 
             singles = [(n, n + 1) for n in range(len(group))]
             for (_, stop), (found,) in zip(group, in_threads(encode, singles, threads if apart else 1), strict=True):
@@ -112,8 +112,9 @@ _Encoded = list[tuple[str, tuple[int, ...], bytes, float, int]]
 """Type, span, payload, ideal bits and decoded size of the chunks of a file."""
 
 
-def _encode_chunk(coder: _LayerCoder, weights: list[NDArray[np.int8]], start: int, stop: int, threads: int) -> _Encoded:
-    """The chunks of the file that hold one token chunk."""
+def _encode_chunk(coder: _LayerCoder, weights: list[NDArray[np.int8]], span: tuple[int, int], threads: int) -> _Encoded:
+    """The chunks of the file that hold the tokens of ``span``."""
+    start, stop = span
     chunk = _TokenChunk(coder, weights, start, stop)
     payload, bits = encode_weights(chunk.weights, coder.weights)
     result: _Encoded = [(WEIGHT_CHUNK, (start, stop), payload, bits, 0)]
