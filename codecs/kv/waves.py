@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WAVE_SYMBOLS", "part_shapes", "symbol_count", "token_spans", "waves_of_layers"]
 
-WAVE_SYMBOLS = 1 << 22
+WAVE_SYMBOLS = 1 << 21
 
 
 def token_spans(table: CacheTable, start: int, stop: int) -> list[tuple[int, int]]:
