@@ -78,7 +78,7 @@ class GridObjective(Objective):
         self._rates = (lr, latent_lr)
         self._aim = aim
         self._pace = 1.0
-        self._allowance = 1.0  # bits written per bit estimated
+        self._allowance = 1.0  # what is to be reached over what is aimed at: sizes fall while a fit calms down
         self._device_type = device.type
 
     def parameter_groups(self) -> list[tuple[list[nn.Parameter], float]]:
@@ -137,8 +137,9 @@ class GridObjective(Objective):
         self._pace *= factor
 
     def correct(self, written_bits: float) -> None:
-        """Take into account that a file of this state has ``written_bits``."""
-        self._allowance = written_bits / self.estimated_bits()
+        """Aim higher or lower in the next fit by half of what this one, which ended with ``written_bits``, is off."""
+        if self._aim.target_bits is not None:
+            self._allowance *= math.sqrt(written_bits / self._aim.target_bits)
 
     def estimated_bits(self) -> float:
         """The rate that the fit believes in: whole values under scales chosen for them, side data included."""
