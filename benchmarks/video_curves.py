@@ -78,7 +78,8 @@ def main(output: Path, rows: Path = RESULTS / "video.jsonl") -> None:
 
     lines = (json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines())
     latest = {(_group(row), row["curve"], row["point"]): row for row in lines if row.get("row") == "point"}
-    panels = {group: curves for group, curves in _by_clip(latest.values()).items() if "equal steps" in group}
+    groups = _by_clip(latest.values()).items()
+    panels = {group: curves for group, curves in groups if "equal steps" in group and len(curves) > 1}
     figure = Figure(figsize=(5 * len(panels), 4.2), layout="constrained")
     for axes, ((clip, size, frames, _), curves) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
