@@ -53,7 +53,7 @@ def prepare_model(
 
     def read_part(layer: int, part: int) -> NDArray[np.float32]:
         values = reader.read(layer, part, 0, table.tokens - table.layers[layer].first_token)
-        return np.ascontiguousarray(values.swapaxes(0, 1))
+        return values.swapaxes(0, 1)
 
     learned = learn_model(
         table,

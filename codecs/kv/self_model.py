@@ -217,7 +217,7 @@ def read_model(data: bytes, table: CacheTable) -> SelfModel:
 def _sample(values: NDArray[np.float32], weights: NDArray[np.int8]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     most = max(_SAMPLE_VALUES // values[0].size, _LEAST_SAMPLE_TOKENS)
     if len(values) <= most:
-        return values, weights
+        return np.ascontiguousarray(values), weights
     chosen = np.linspace(0, len(values) - 1, most).astype(np.int64)
     return values[chosen], weights[:, chosen]
 
