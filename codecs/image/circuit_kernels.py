@@ -24,7 +24,7 @@ KEPT_BITS = 8
 _EXACT = {"reassoc", "contract", "nsz"}
 
 
-@numba.njit(fastmath=_EXACT, inline="always")
+@numba.njit(fastmath=_EXACT, forceinline=True)
 def _rescale(vector):  # type: ignore[no-untyped-def]
     """Shift a vector so that its largest entry has ``MESSAGE_BITS`` bits; no entry falls below one."""
     largest = vector[0]
@@ -76,7 +76,7 @@ def absorb(cumulative, classes, result):  # type: ignore[no-untyped-def]
         _rescale(row)
 
 
-@numba.njit(fastmath=_EXACT, inline="always")
+@numba.njit(fastmath=_EXACT, forceinline=True)
 def _start(prior, cumulative, number, mass, classes):  # type: ignore[no-untyped-def]
     """First slot of class ``number`` under the mixture of leaves weighted by ``prior``; every class owns a slot."""
     total = 0.0
@@ -87,7 +87,7 @@ def _start(prior, cumulative, number, mass, classes):  # type: ignore[no-untyped
     return kept * (TOTAL - classes) // (mass << KEPT_BITS) + number
 
 
-@numba.njit(fastmath=_EXACT, inline="always")
+@numba.njit(fastmath=_EXACT, forceinline=True)
 def _mass(prior):  # type: ignore[no-untyped-def]
     total = 0.0
     for state in range(len(prior)):
