@@ -14,7 +14,7 @@ TESTS = Path(__file__).resolve().parents[1]
 
 def golden_versions() -> set[tuple[str, int]]:
     found = set()
-    for path in TESTS.glob("*/golden/*.ck"):
+    for path in TESTS.glob("*/golden/**/*.ck"):
         with ContainerReader(path) as reader:
             found.add((reader.header.codec, reader.header.bitstream))
     return found
