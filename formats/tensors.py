@@ -63,7 +63,8 @@ class TensorSource:
 class TensorSink:
     """Collects named tensors; :meth:`commit` writes them out, or leaves them in ``value``.
 
-    A path that ends in ``.npy`` takes exactly one tensor, called :data:`ARRAY`; every other target is safetensors.
+    A path that ends in ``.npy`` takes exactly one tensor, called :data:`ARRAY`; one in ``.safetensors`` or without a
+    suffix, and a stream, any number.
     """
 
     def __init__(self, target: Any, *, overwrite: bool, limits: Limits) -> None:
@@ -76,7 +77,10 @@ class TensorSink:
         self.metadata: dict[str, str] = {}
         self.size_bytes = 0
         if isinstance(target, (str, os.PathLike)):
-            self._is_npy = Path(target).suffix.lower() == ".npy"
+            suffix = Path(target).suffix.lower()
+            if suffix not in ("", ".npy", ".safetensors"):
+                raise InvalidParameter(f"{target}: tensors are written as .npy or .safetensors, not as {suffix}")
+            self._is_npy = suffix == ".npy"
             self._file = AtomicFile(target, overwrite=overwrite)
         elif target is not None:
             self._stream = target

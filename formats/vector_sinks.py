@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 import numpy as np
 
 from .atomic_file import AtomicFile, output_errors
-from .errors import OutputFailure
+from .errors import InvalidParameter, OutputFailure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +28,7 @@ _HEADER_BYTES = 192
 class VectorSink:
     """Takes float32 rows in order; nothing appears under the final name before :meth:`commit`.
 
-    A path ending in ``.safetensors`` gets one tensor called ``vectors``; every other target is npy. A stream that
+    A path ending in ``.safetensors`` gets one tensor called ``vectors``; one in ``.npy`` or without a suffix, and a stream, npy. A stream that
     cannot seek needs the number of rows beforehand.
     """
 
@@ -45,7 +45,10 @@ class VectorSink:
         self._committed = False
         self.size_bytes = 0
         if isinstance(target, (str, os.PathLike)):
-            if Path(target).suffix.lower() == ".safetensors":
+            suffix = Path(target).suffix.lower()
+            if suffix not in ("", ".npy", ".safetensors"):
+                raise InvalidParameter(f"{target}: vectors are written as .npy or .safetensors, not as {suffix}")
+            if suffix == ".safetensors":
                 self._make_header = _safetensors_header
             self._file = AtomicFile(target, overwrite=overwrite)
         elif target is not None:
