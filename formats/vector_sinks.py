@@ -28,8 +28,8 @@ _HEADER_BYTES = 192
 class VectorSink:
     """Takes float32 rows in order; nothing appears under the final name before :meth:`commit`.
 
-    A path ending in ``.safetensors`` gets one tensor called ``vectors``; one in ``.npy`` or without a suffix, and a stream, npy. A stream that
-    cannot seek needs the number of rows beforehand.
+    A path ending in ``.safetensors`` gets one tensor called ``vectors``; one in ``.npy`` or without a suffix, and a
+    stream, npy. A stream that cannot seek needs the number of rows beforehand.
     """
 
     def __init__(self, target: Any, *, overwrite: bool, limits: Limits) -> None:
