@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,10 +117,29 @@ class SvtAv1Peer(_VideoPeer):
 
     def encode(self, content: Clip, source: Path, target: Path, params: SvtAv1Params) -> None:
         os.environ.setdefault("SVT_LOG", "1")  # the library prints its settings otherwise; 1 is errors alone
-        super().encode(content, source, target, params)
+        with _kept_scheduling():
+            super().encode(content, source, target, params)
 
     def _options(self, params: SvtAv1Params) -> dict[str, str]:
         return {"crf": str(params.crf), "preset": str(params.speed), "svtav1-params": "lp=1"}
+
+
+@contextmanager
+def _kept_scheduling() -> Iterator[None]:
+    """Undo that SVT-AV1, run by root, puts the whole process in the real-time class for good.
+
+    All threads made later would inherit it, and spinning ones would starve everything else on the machine.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    process = os.getpid()
+    policy, parameters = os.sched_getscheduler(process), os.sched_getparam(process)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(process) != policy:
+            os.sched_setscheduler(process, policy, parameters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

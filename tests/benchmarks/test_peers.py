@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,13 @@ def test_video_formats_keep_every_frame(name: str, settings: dict[str, Any], dat
     assert decoded.frames.shape == clip.frames.shape
     assert psnr_db(clip.frames, decoded.frames) > 27
     assert size < clip.frames.size / 10
+
+
+def test_no_encoder_leaves_the_process_in_the_real_time_class(tmp_path: Path):
+    before = os.sched_getscheduler(0)
+    clip = Clip(np.zeros((2, 128, 128, 3), dtype=np.uint8), Fraction(25))
+    there_and_back("svt-av1", "video", clip, tmp_path, speed=12)
+    assert os.sched_getscheduler(0) == before
 
 
 def test_odd_pictures_are_refused_for_video(tmp_path: Path):
