@@ -293,9 +293,9 @@ def test_a_fit_that_diverges_once_goes_on_from_before_with_half_the_learning_rat
     calls = []
     honest = objective.PictureObjective.loss
 
-    def loss(self: Any, indices: Any, **more: Any) -> Any:
+    def loss(self: Any, indices: Any, staged: Any, **more: Any) -> Any:
         calls.append(None)
-        value, figures = honest(self, indices, **more)
+        value, figures = honest(self, indices, staged, **more)
         return value * (float("nan") if len(calls) == 40 else 1), figures
 
     warnings: list[str] = []
