@@ -41,7 +41,8 @@ def slot_attention(model: Any, slots: CacheSlots) -> Iterator[None]:
     def masked(number: int) -> Any:
         def hook(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> _Inputs:
             hidden = named["hidden_states"] if "hidden_states" in named else inputs[0]
-            past = named["past_key_values"].get_seq_length(number)
+            cache = named["cache"] if "cache" in named else named["past_key_values"]  # its name from and before 5.24
+            past = cache.get_seq_length(number)
             named["attention_mask"] = _mask(biases[number], hidden, past, model.config.num_attention_heads)
             return inputs, named
 
