@@ -80,13 +80,17 @@ def main(output: Path, rows: Path = RESULTS / "video.jsonl") -> None:
     latest = {(_group(row), row["curve"], row["point"]): row for row in lines if row.get("row") == "point"}
     groups = _by_clip(latest.values()).items()
     panels = {group: curves for group, curves in groups if "equal steps" in group and len(curves) > 1}
+    # one colour a codec in every panel: the legend stands in the first alone
+    names = dict.fromkeys(name for curves in panels.values() for name in curves)
+    colours = {name: f"C{number}" for number, name in enumerate(names)}
     figure = Figure(figsize=(5 * len(panels), 4.2), layout="constrained")
     for axes, ((clip, size, frames, _), curves) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
         for name, line in curves.items():
             style = "-" if line[0]["epochs"] is not None else ":"
-            axes.semilogx([row["bpp"] for row in line], [row["psnr_db"] for row in line], style, marker=".", label=name)
+            rates, qualities = [row["bpp"] for row in line], [row["psnr_db"] for row in line]
+            axes.semilogx(rates, qualities, style, marker=".", color=colours[name], label=name)
         axes.set_title(f"{clip}, {size}, {frames} frames")
         axes.set_xlabel("bits per pixel, whole file")
         axes.grid(visible=True, which="both", alpha=0.3)
