@@ -24,12 +24,17 @@ _HANDLERS = {
     "bench": "bench",
 }
 
+_WITHOUT_ARITHMETIC = frozenset({"info", "verify", "list"})
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code documented in ``codec --help``."""
     # torch's threads spin a long time at each barrier by default: on a busy machine that tripled the time of a fit
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     parsed = _parser().parse_args(arguments)
+    if parsed.command in _WITHOUT_ARITHMETIC:
+        # NumPy's BLAS otherwise starts a thread for each core, which costs more than all the rest of these commands
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     handler = importlib.import_module(f".{_HANDLERS[parsed.command]}", __package__)
     from ..formats.errors import CodecError
 
