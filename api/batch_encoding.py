@@ -87,8 +87,13 @@ def _group(
                 continue
             opened[number] = (source, file, ContainerWriter(file, limits=context.limits))
         sources, writers = ([one[place] for one in opened.values()] for place in (0, 2))
-        with memory_errors():
-            encoded = codec.encode_together(sources, writers, params, context=context)  # type: ignore[attr-defined]
+        try:
+            with memory_errors():
+                encoded = codec.encode_together(sources, writers, params, context=context)  # type: ignore[attr-defined]
+        except Cancelled:
+            raise
+        except CodecError as error:  # such as too little memory for the group
+            encoded = [error] * len(opened)
         share = (time.perf_counter() - started) / max(1, len(opened))
         for (number, (source, file, writer)), figures in zip(opened.items(), encoded, strict=True):
             if isinstance(figures, CodecError):

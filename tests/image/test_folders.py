@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,30 @@ def test_bytes_are_those_of_each_picture_alone_and_bad_files_stop_nothing(folder
         assert output.read_bytes() == codeckit.encode(file, codec="pc", preset="fast")
         assert outcome.output_bytes == output.stat().st_size
     assert not list(tmp_path.glob("*.ck-tmp"))
+
+
+def test_a_group_that_fails_as_a_whole_stops_no_other_group(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from codeckit import batch_encoding
+    from codeckit.codecs.image.photo_codec import PcCodec
+
+    honest = PcCodec.encode_together
+    groups = []
+
+    def encode_together(self: Any, sources: Any, *rest: Any, **more: Any) -> Any:
+        groups.append(len(sources))
+        if len(groups) == 1:
+            raise MemoryError
+        return honest(self, sources, *rest, **more)
+
+    monkeypatch.setattr(batch_encoding, "TOGETHER", 2)
+    monkeypatch.setattr(PcCodec, "encode_together", encode_together)
+    jobs = [(folder / name, tmp_path / f"{name}.ck") for name in ("a0.png", "a1.png", "b0.png", "b1.png")]
+    outcomes = list(codeckit.encode_many(jobs, codec="pc", preset="fast"))
+    assert [isinstance(outcome, codeckit.EncodeReport) for outcome in outcomes] == [False, False, True, True]
+    assert all(isinstance(outcome, codeckit.CodecError) for outcome in outcomes[:2])
+    assert [output.exists() for _, output in jobs] == [False, False, True, True]
 
 
 def test_the_command_reports_bad_files_and_resumes(folder: Path, tmp_path: Path) -> None:
