@@ -37,8 +37,11 @@ settings = {{ quality = [10, 50] }}
 
 
 def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[dict[str, Any]]:
-    """Seconds of a sweep of JPEG and WebP over ``images`` pictures on ``nodes`` workers: local ones, then Ray nodes of
-    one processor each. Starting the cluster is not counted, starting its workers is."""
+    """Seconds of one sweep on local processes, and on the nodes of a Ray cluster.
+
+    The sweep is JPEG and WebP over ``images`` pictures, on ``nodes`` local workers, then on as many Ray nodes of one
+    processor each. Starting the cluster is not counted, starting its workers is.
+    """
     unknown = settings.keys() - {"images", "nodes"}
     if unknown:
         raise InvalidParameter(f"there are images and nodes, not {', '.join(sorted(unknown))}")

@@ -52,7 +52,7 @@ class DiffCommand:
     """Compares two results files; made for continuous integration."""
 
     name = "diff"
-    summary = "compare two results files; --fail-if-worse 1%% makes a loss an error"
+    summary = "compare two results files; --fail-if-worse 1% makes a loss an error"
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("before", metavar="BEFORE.sqlite")

@@ -93,8 +93,11 @@ def test_every_preset_is_made_of_settings_that_its_codecs_take(name: str) -> Non
     from codeckit.benchmarks.peers import find_peer, peer_parameters
 
     plan = {"clips": frozenset[str](), "codecs": frozenset[str](), "device": "cpu", "threads": 1, "cpu_seconds": None}
-    for cell in plan_cells(find_preset(name), **plan):  # type: ignore[arg-type]
-        peer_parameters(find_peer(cell.curve.codec), cell.curve.preset, cell.settings)
+    cells = plan_cells(find_preset(name), **plan)  # type: ignore[arg-type]
+    assert cells
+    for cell in cells:
+        peer = find_peer(cell.curve.codec)
+        assert isinstance(peer_parameters(peer, cell.curve.preset, cell.settings), peer.Params)
 
 
 def test_settings_that_are_not_known_are_refused() -> None:
