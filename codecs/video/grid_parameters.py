@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ...formats.errors import InvalidParameter
-from ..parameters import Range, Size
-from .clip_settings import check_numbers, setting_help
+from .clip_settings import FitParameters, check_counts, check_numbers, setting_help
 from .grid_structure import GridStructure, parse_grids
 
 if TYPE_CHECKING:
@@ -18,21 +17,9 @@ __all__ = ["PRESETS", "GridParameters"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GridParameters:
+class GridParameters(FitParameters):
     """What ``--set`` can change."""
 
-    size: Size | None = field(
-        default=None,
-        metadata=setting_help("encode at this size, cropped to its proportions and resampled; none keeps the clip's"),
-    )
-    max_pixels: int | None = field(
-        default=None,
-        metadata=setting_help("without size: shrink larger pictures, proportions kept, to at most so many pixels"),
-    )
-    frames: Range = field(default=Range(0, None), metadata=setting_help("encode only these frames"))
-    audio: Literal["keep", "drop"] = field(
-        default="keep", metadata=setting_help("carry audio tracks through; their bytes count in the rate")
-    )
     lmbda: float = field(
         default=5e-3,
         metadata=setting_help(
@@ -64,29 +51,18 @@ class GridParameters:
         metadata=setting_help("a gridnerv file of this clip with the same grids and network, to go on from"),
     )
     epochs: int = field(default=150, metadata=setting_help("passes over each segment"))
-    batch: int = field(default=2, metadata=setting_help("frames per step"))
     lr: float = field(default=8e-3, metadata=setting_help("peak learning rate of the network"))
     latent_lr: float = field(default=6e-2, metadata=setting_help("peak learning rate of latents, in steps"))
-    seed: int = field(default=1, metadata=setting_help("of the initial weights and the order of frames"))
-    precision: Literal["auto", "float32", "bfloat16"] = field(
-        default="float32", metadata=setting_help("arithmetic of the fit; auto: bfloat16 where the processor has it")
-    )
 
     def __post_init__(self) -> None:
-        for name in ("expansion", "longest_segment", "shortest_segment", "epochs", "batch"):
-            value = getattr(self, name)
-            if not 1 <= value <= 1 << 20:
-                raise InvalidParameter(f"{name}={value} is not in 1..{1 << 20}")
+        FitParameters.__post_init__(self)
+        check_counts(self, ("expansion", "longest_segment", "shortest_segment"))
         ranges = {"lr": 1.0, "latent_lr": 10.0, "lmbda": 1e3, "target_bpp": 48.0, "target_kb": 1e9}
         check_numbers(self, {name: (0.0, high) for name, high in ranges.items()})
         if self.segments_at_once is not None and not 1 <= self.segments_at_once <= 1024:
             raise InvalidParameter(f"segments_at_once={self.segments_at_once} is not in 1..1024")
         if self.target_bpp is not None and self.target_kb is not None:
             raise InvalidParameter("give target_bpp or target_kb, not both")
-        if not 0 <= self.seed < 1 << 63:
-            raise InvalidParameter(f"seed={self.seed} is not in 0..2**63 - 1")
-        if self.max_pixels is not None and self.max_pixels < 1:
-            raise InvalidParameter(f"max_pixels={self.max_pixels} is not positive")
         self.structure(height=1, width=1)
 
     def structure(self, *, height: int, width: int) -> GridStructure:
