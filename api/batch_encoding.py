@@ -85,7 +85,7 @@ def _group(
             except CodecError as error:
                 outcomes[number] = error
                 continue
-            opened[number] = (source, file, ContainerWriter(file, limits=context.limits))
+            opened[number] = (source, file, ContainerWriter(file, limits=context.limits, compact=True))
         sources, writers = ([one[place] for one in opened.values()] for place in (0, 2))
         try:
             with memory_errors():

@@ -125,7 +125,7 @@ def _encode_to(stream: Any, source: Any, codec: Codec[Any], params: Any, context
     start = time.perf_counter()
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(codec.kind, source, limits=context.limits))
-        writer = ContainerWriter(stream, limits=context.limits)
+        writer = ContainerWriter(stream, limits=context.limits, compact=True)
         figures = codec.encode(opened, writer, params, context=context)
         return encode_report(codec, writer, opened, figures, time.perf_counter() - start)
 

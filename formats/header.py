@@ -74,9 +74,12 @@ class Header:
         return head + _CHECKSUM.pack(checksum64(head))
 
 
-def read_header(read: Callable[[int], bytes], limits: Limits) -> tuple[Header, bytes]:
-    """Read a header through ``read(n)``, which returns up to ``n`` bytes; also return its exact bytes."""
-    fixed = read(_FIXED.size)
+def read_header(start: bytes, read: Callable[[int], bytes], limits: Limits) -> tuple[Header, bytes]:
+    """Read the rest of a header that begins with ``start`` through ``read(n)``; also return its exact bytes.
+
+    ``read`` returns up to ``n`` bytes; ``start`` holds at most the magic number.
+    """
+    fixed = start + read(_FIXED.size - len(start))
     _check_magic(fixed)
     if len(fixed) < _FIXED.size:
         raise TruncatedFile(f"the file ends inside its header, after {len(fixed)} bytes")

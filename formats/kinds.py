@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .compact_form import COMPACT_MAGIC
 from .errors import InvalidParameter, UnsupportedInput
 from .header import MAGIC
 from .spooling import is_stream_path
@@ -82,7 +83,7 @@ def _kind_of_path(path: Path) -> str:
         return "video"  # a folder of numbered frames
     # what is read from a pipe here would be missing from the input
     start = b"" if is_stream_path(path) else _start_of(path)
-    if start.startswith(MAGIC):
+    if start.startswith((MAGIC, COMPACT_MAGIC)):
         raise UnsupportedInput(f"{path} is a codeckit file already; decode it first")
     suffix = path.suffix.lower()
     if start.startswith(_NPY_MAGIC) and _is_float_matrix(path):

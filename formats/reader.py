@@ -24,6 +24,7 @@ from .chunk import (
     unpack_footer,
     unpack_index,
 )
+from .compact_form import COMPACT_MAGIC, LARGEST_COMPACT_FILE, expand
 from .errors import (
     ChecksumMismatch,
     CorruptFile,
@@ -63,12 +64,18 @@ class ContainerReader:
         self._verified = False
         self._scanned = False
         self._index: list[IndexEntry] | None = None
+        self._compact_size: int | None = None
         try:
             self.seekable = self._stream.seekable()
-            self._size = self._stream.seek(0, io.SEEK_END) if self.seekable else None
             if self.seekable:
                 self._stream.seek(0)
-            self.header, self._header_bytes = read_header(self._read_up_to, limits)
+            start = self._read_up_to(len(COMPACT_MAGIC))
+            if start == COMPACT_MAGIC:
+                start = self._expand(start)
+            self._size = self._stream.seek(0, io.SEEK_END) if self.seekable else None
+            if self.seekable:
+                self._stream.seek(len(start))
+            self.header, self._header_bytes = read_header(start, self._read_up_to, limits)
         except BaseException:
             self.close()
             raise
@@ -87,7 +94,7 @@ class ContainerReader:
     @property
     def size_bytes(self) -> int | None:
         """Size of the file; None where the source cannot seek and has not been read to its end."""
-        return self._size
+        return self._size if self._compact_size is None else self._compact_size
 
     @property
     def verified(self) -> bool:
@@ -228,6 +235,17 @@ class ContainerReader:
         self._stream.seek(0)
         for start in range(0, end, _READ_PIECE):
             yield self._read_exactly(min(_READ_PIECE, end - start), start, "content")
+
+    def _expand(self, start: bytes) -> bytes:
+        """Read the whole compact file that begins with ``start`` and put its long form in its place."""
+        data = start + self._read_up_to(LARGEST_COMPACT_FILE + 1 - len(start))
+        if len(data) > LARGEST_COMPACT_FILE:
+            raise CorruptFile(f"more than {LARGEST_COMPACT_FILE:,} bytes, the most a compact file has")
+        expanded = io.BytesIO(expand(data, self.limits))
+        self.close()
+        self._stream, self._owned, self._compact_size = expanded, True, len(data)
+        self.seekable = True
+        return self._read_up_to(len(start))
 
     def _load_index(self) -> list[IndexEntry]:
         if self._size is None:

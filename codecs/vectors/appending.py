@@ -43,7 +43,7 @@ def append_rows(path: str | os.PathLike[str], source: VectorSource, codec: str, 
                 f"{source.name} has {source.dimensions} dimensions, the vectors of {path} have {header.dimensions}"
             )
         rows = None if header.rows is None or source.rows is None else header.rows + source.rows
-        writer = ContainerWriter(output, limits=context.limits)
+        writer = ContainerWriter(output, limits=context.limits, compact=True)
         renewed = replace(header, rows=rows)
         writer.write_header(Header(codec=codec, bitstream=reader.header.bitstream, parameters=renewed.as_json()))
         for chunk in reader.chunks():

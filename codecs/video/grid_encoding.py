@@ -114,7 +114,7 @@ def _segment_budget(
     # a file with segments of about the size to come: what it has beside them is what the real one will have
     placeholder = bytes(min(round(bits / 16 / len(header.segments)), _LARGEST_PLACEHOLDER))
     trial = io.BytesIO()
-    writer = ContainerWriter(trial)
+    writer = ContainerWriter(trial, compact=True)
     writer.write_header(file_header)
     for kind, payload in front:
         writer.write_chunk(kind, payload, span=(0, header.frames))

@@ -53,7 +53,7 @@ def test_pipes_work_both_ways(run_codec):
 def test_a_report_about_data_on_standard_output_goes_to_standard_error(run_codec):
     done = run_codec("encode", "-", "-o", "-", "--codec", "reverse", "--json", stdin=TEXT)
     assert json.loads(done.stderr)["input_bytes"] == len(TEXT)
-    assert done.stdout.startswith(b"\x89CKT")
+    assert done.stdout.startswith(b"\x89CKc")
 
 
 def test_a_range_is_decoded_alone(encoded: Path, tmp_path: Path, run_codec):
