@@ -36,7 +36,7 @@ _SETTINGS = {
     "presets": "fast,balanced,max",
     "peers": ",".join(dict.fromkeys(peer.codec for peer in IMAGE_PEERS)),
     "images": "",
-    "sides": "1024,2048,4096",
+    "sizes": "1024x1024,4096x1024,4096x4096",
 }
 
 
@@ -45,7 +45,8 @@ def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row
 
     Settings: ``data`` (folder with ``images/kodak``, ``images/train`` and ``mnist``), ``sets`` (of kodak, held-out,
     digits, parts, overhead, large), ``presets`` of ``pc``, ``peers`` (of png, webp, jpeg2000, jpeg-xl), ``images=N``
-    for the first N of each set (``kodak-4`` in rows), ``sides`` of the large pictures.
+    for the first N of each set (``kodak-4`` in rows), ``sizes`` (WIDTHxHEIGHT) of the
+    large pictures.
     """
     unknown = settings.keys() - _SETTINGS.keys()
     if unknown:
@@ -67,8 +68,7 @@ def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row
             rows.append({**head, "set": name, **measured_overhead(_pictures("kodak", data)[0])})
             continue
         if name == "large":
-            sides = [int(side) for side in _names(chosen["sides"])]
-            large = measured_large(_pictures("kodak", data), sides, context)
+            large = measured_large(_pictures("kodak", data), _sizes(chosen["sizes"]), context)
             rows += [{**head, "set": name, **row} for row in large]
             continue
         pictures = _pictures(name, data)[:limit]
@@ -105,6 +105,16 @@ def _pictures(name: str, data: Path) -> list[NDArray[np.uint8]]:
 
 def _names(setting: str) -> list[str]:
     return [name for name in setting.split(",") if name]
+
+
+def _sizes(setting: str) -> list[tuple[int, int]]:
+    sizes = []
+    for name in _names(setting):
+        width, _, height = name.partition("x")
+        if not width.isdecimal() or not height.isdecimal() or int(width) < 1 or int(height) < 1:
+            raise InvalidParameter(f"sizes={setting}: {name!r} is not WIDTHxHEIGHT")
+        sizes.append((int(width), int(height)))
+    return sizes
 
 
 def _coders(presets: list[str], peers: list[str], context: codeckit.RunContext) -> Iterator[Coder]:

@@ -23,18 +23,24 @@ PRESET = "fast"
 
 
 def measured_large(
-    pictures: list[NDArray[np.uint8]], sides: list[int], context: codeckit.RunContext
+    pictures: list[NDArray[np.uint8]], sizes: list[tuple[int, int]], context: codeckit.RunContext
 ) -> Iterator[dict[str, Any]]:
-    """A row for a square of each of ``sides`` pixels, laid with photographs of one height or width.
+    """A row for a picture of each of ``sizes`` (width and height), laid with photographs of one height or width.
 
     ``peak_memory_bytes`` is the process's resident memory at its peak, libraries and network included.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for side in sides:
-            size = _lay(pictures, side, folder / "in.npy")
+        for width, height in sizes:
+            size = _lay(pictures, width, height, folder / "in.npy")
             codeckit.encode(pictures[0], codec="pc", preset=PRESET, context=context)
-            row: dict[str, Any] = {"codec": "pc", "preset": PRESET, "side": side, "pixels_bytes": size}
+            row: dict[str, Any] = {
+                "codec": "pc",
+                "preset": PRESET,
+                "width": width,
+                "height": height,
+                "pixels_bytes": size,
+            }
             for work, source, target in (("encode", "in.npy", "file.ck"), ("decode", "file.ck", "out.npy")):
                 reset_peak_memory()
                 started = time.perf_counter()
@@ -47,24 +53,24 @@ def measured_large(
                 row[f"{work}_mb_per_s"] = round(size / 1e6 / (time.perf_counter() - started), 3)
                 row[f"{work}_peak_memory_bytes"] = peak_memory_bytes()
             if not _same(folder / "in.npy", folder / "out.npy"):
-                raise CorruptFile(f"the picture of {side} pixels a side did not come back")
+                raise CorruptFile(f"the picture of {width}x{height} pixels did not come back")
             file_bytes = (folder / "file.ck").stat().st_size
             yield {**row, "file_bytes": file_bytes, "bits_per_subpixel": round(8 * file_bytes / size, 4)}
 
 
-def _lay(pictures: list[NDArray[np.uint8]], side: int, path: Path) -> int:
-    """Write a square of photographs as ``.npy``; returns its bytes of pixels."""
+def _lay(pictures: list[NDArray[np.uint8]], width: int, height: int, path: Path) -> int:
+    """Write a picture laid with photographs as ``.npy``; returns its bytes of pixels."""
     import numpy as np
 
     wide = [picture if picture.shape[1] >= picture.shape[0] else picture.swapaxes(0, 1) for picture in pictures]
-    height, width, channels = wide[0].shape
-    square = np.lib.format.open_memmap(path, "w+", np.uint8, (side, side, channels))
-    for number, top in enumerate(range(0, side, height)):
-        for place, left in enumerate(range(0, side, width)):
-            part = square[top : top + height, left : left + width]
+    rows, columns, channels = wide[0].shape
+    laid = np.lib.format.open_memmap(path, "w+", np.uint8, (height, width, channels))
+    for number, top in enumerate(range(0, height, rows)):
+        for place, left in enumerate(range(0, width, columns)):
+            part = laid[top : top + rows, left : left + columns]
             part[...] = wide[(5 * number + place) % len(wide)][: part.shape[0], : part.shape[1]]
-    square.flush()
-    return int(square.nbytes)
+    laid.flush()
+    return int(laid.nbytes)
 
 
 def _same(first: Path, second: Path) -> bool:

@@ -1,11 +1,12 @@
 """The compact form: header and chunks of a small file behind one short directory.
 
 It is another spelling of a container that costs some fifty bytes where the long form costs three hundred. A reader
-expands it into the long form in memory and goes on with that, so nothing else has to know.
+expands it into the long form and goes on with that, so nothing else has to know.
 """
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,11 @@ from .header import Header
 from .varint import append_varint, read_varint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .limits import Limits
 
-__all__ = ["COMPACT_MAGIC", "LARGEST_COMPACT_FILE", "MOST_CHUNKS", "MOST_PAYLOAD", "HeldChunk", "expand", "pack"]
+__all__ = ["COMPACT_MAGIC", "MOST_CHUNKS", "MOST_PAYLOAD", "ExpandedFile", "HeldChunk", "pack"]
 
 COMPACT_MAGIC = b"\x89CKc"
 MOST_PAYLOAD = 1 << 20
@@ -42,8 +43,8 @@ MOST_CHUNKS = 256
 _MOST_DIRECTORY = 1 << 18
 _VERSION = 1
 _DIGEST_BYTES = 32
-_LONGEST_VARINT = 9
-LARGEST_COMPACT_FILE = len(COMPACT_MAGIC) + 1 + _LONGEST_VARINT + _MOST_DIRECTORY + CHECKSUM_SIZE + MOST_PAYLOAD
+_LONGEST_LENGTH = 9  # of a varint
+_READ_PIECE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,60 +80,102 @@ def pack(header: Header, chunks: Sequence[HeldChunk]) -> bytes | None:
     return b"".join([bytes(head), *(chunk.payload for chunk in chunks)])
 
 
-def expand(data: bytes, limits: Limits) -> bytes:
-    """The long form of the compact file ``data``.
+class ExpandedFile(io.RawIOBase):
+    """The long form of a compact file, made while the compact one is read: a binary file that cannot seek.
 
-    The directory is checked here; payloads keep the checksums they were stored with, so that whoever reads the long
-    form finds what is damaged. A file that ends inside its payloads becomes a long form that ends there.
+    Args:
+        start: what has been read of the compact file, at least its magic number.
+        read: gives up to ``n`` more bytes, none at the end.
+        limits: what the header may ask for.
 
-    Raises :class:`CorruptFile` and its kinds, :class:`UnsupportedVersion`, :class:`LimitExceeded`.
+    The directory is checked before anything is given; payloads keep the checksums they were stored with, so that
+    whoever reads the long form finds what is damaged. A file that ends inside its payloads becomes a long form that
+    ends there. ``bytes_read`` counts what was read of the compact file, ``start`` included.
+
+    Raises :class:`CorruptFile` and its kinds, :class:`UnsupportedVersion`, :class:`LimitExceeded` while it is read.
     """
-    directory, payloads = _checked_directory(data)
-    header, position = _unpack_header(directory, limits)
-    content = bytearray(header.to_bytes())
-    entries: list[IndexEntry] = []
-    count, position = read_varint(directory, position, "the directory")
-    if count > MOST_CHUNKS:
-        raise CorruptFile(f"the directory: {count:,} chunks, a compact file has at most {MOST_CHUNKS}")
-    for number in range(count):
-        entry, decoded_size, position = _unpack_entry(directory, position, number, len(content))
-        entries.append(entry)
-        checksum = _piece(directory, position, CHECKSUM_SIZE, f"the directory's entry {number}")
-        position += CHECKSUM_SIZE
-        payload = data[payloads : payloads + entry.length]
-        payloads += entry.length
-        head = ChunkHeader(type=entry.type, sequence=number, length=entry.length, decoded_size=decoded_size)
-        content += head.to_bytes() + payload
-        if len(payload) < entry.length:
-            return bytes(content)
-        content += checksum
-    if position != len(directory):
-        raise CorruptFile(f"the directory: {len(directory) - position} bytes are left after its last entry")
-    if payloads != len(data):
-        raise CorruptFile(f"bytes follow the end of the file at byte {payloads}")
-    return bytes(content) + _ending(entries, bytes(content))
 
+    def __init__(self, start: bytes, read: Callable[[int], bytes], limits: Limits) -> None:
+        self._source = read
+        self._limits = limits
+        self.bytes_read = len(start)
+        self._pieces = self._expanded(start)
+        self._piece = b""
 
-def _checked_directory(data: bytes) -> tuple[bytes, int]:
-    """The directory, and where the payloads begin."""
-    start = len(COMPACT_MAGIC)
-    if len(data) <= start + _LONGEST_VARINT + 1:
-        raise TruncatedFile(f"the file ends inside its directory, after {len(data)} bytes")
-    version = data[start]
-    if version != _VERSION:
-        raise UnsupportedVersion(
-            f"the file has version {version} of the compact form, this reader knows {_VERSION}; upgrade codeckit"
-        )
-    length, start = read_varint(data, start + 1, "the directory's length")
-    if length > _MOST_DIRECTORY:
-        raise CorruptFile(f"a directory of {length:,} bytes, a compact file has at most {_MOST_DIRECTORY:,}")
-    end = start + length
-    if end + CHECKSUM_SIZE > len(data):
-        raise TruncatedFile(f"the file ends inside its directory, after {len(data)} bytes")
-    stored = int.from_bytes(data[end : end + CHECKSUM_SIZE], "little")
-    if stored != checksum64(data[:end]):
-        raise ChecksumMismatch("the directory's checksum disagrees with its bytes; the file is damaged")
-    return data[start:end], end + CHECKSUM_SIZE
+    def readable(self) -> bool:
+        return True
+
+    def read(self, count: int = -1) -> bytes:
+        """Up to ``count`` bytes, none at the end; a negative ``count`` reads everything."""
+        if count < 0:
+            return b"".join([self._piece, *self._pieces])
+        while not self._piece:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._piece = piece
+        piece, self._piece = self._piece[:count], self._piece[count:]
+        return piece
+
+    def _expanded(self, start: bytes) -> Iterator[bytes]:
+        directory = self._directory(start)
+        header, position = _unpack_header(directory, self._limits)
+        content = ContentHash()
+        first = header.to_bytes()
+        yield _hashed(content, first)
+        entries = _unpack_entries(directory, position, len(first))
+        for entry, decoded_size, checksum in entries:
+            head = ChunkHeader(type=entry.type, sequence=entry.sequence, length=entry.length, decoded_size=decoded_size)
+            yield _hashed(content, head.to_bytes())
+            missing = entry.length
+            while missing and (piece := self._read(missing)):
+                missing -= len(piece)
+                yield _hashed(content, piece)
+            if missing:
+                return
+            yield _hashed(content, checksum)
+        if self._read(1):
+            raise CorruptFile(f"bytes follow the end of the file at byte {self.bytes_read - 1}")
+        index_offset = len(first) + sum(entry.length + OVERHEAD for entry, _, _ in entries)
+        index = _framed(INDEX_TYPE, pack_index([entry for entry, _, _ in entries]), len(entries))
+        yield _hashed(content, index)
+        yield _framed(END_TYPE, content.digest(), len(entries) + 1)
+        yield pack_footer(index_offset)
+
+    def _directory(self, start: bytes) -> bytes:
+        """The directory, read and checked."""
+        read = bytearray(start)
+        version = self._some(1, read)[0]
+        if version != _VERSION:
+            raise UnsupportedVersion(
+                f"the file has version {version} of the compact form, this reader knows {_VERSION}; upgrade codeckit"
+            )
+        first = len(read)
+        while self._some(1, read)[0] & 0x80 and len(read) - first < _LONGEST_LENGTH:
+            pass
+        length, _ = read_varint(bytes(read), first, "the directory's length")
+        if length > _MOST_DIRECTORY:
+            raise CorruptFile(f"a directory of {length:,} bytes, a compact file has at most {_MOST_DIRECTORY:,}")
+        directory = self._some(length, read)
+        expected = checksum64(bytes(read))
+        if int.from_bytes(self._some(CHECKSUM_SIZE, read), "little") != expected:
+            raise ChecksumMismatch("the directory's checksum disagrees with its bytes; the file is damaged")
+        return directory
+
+    def _some(self, count: int, read: bytearray) -> bytes:
+        """Exactly ``count`` bytes of the directory, appended to ``read``."""
+        before = len(read)
+        while missing := count - (len(read) - before):
+            piece = self._read(missing)
+            if not piece:
+                raise TruncatedFile(f"the file ends inside its directory, after {self.bytes_read} bytes")
+            read += piece
+        return bytes(read[before:])
+
+    def _read(self, count: int) -> bytes:
+        piece = self._source(min(count, _READ_PIECE))
+        self.bytes_read += len(piece)
+        return piece
 
 
 def _pack_header(header: Header) -> bytearray:
@@ -177,6 +220,27 @@ def _unpack_header(directory: bytes, limits: Limits) -> tuple[Header, int]:
     return header, position
 
 
+def _unpack_entries(directory: bytes, position: int, offset: int) -> list[tuple[IndexEntry, int, bytes]]:
+    """Entry, decoded size and checksum of every chunk; the first begins at byte ``offset`` of the long form."""
+    count, position = read_varint(directory, position, "the directory")
+    if count > MOST_CHUNKS:
+        raise CorruptFile(f"the directory: {count:,} chunks, a compact file has at most {MOST_CHUNKS}")
+    entries = []
+    payload_bytes = 0
+    for number in range(count):
+        entry, decoded_size, position = _unpack_entry(directory, position, number, offset)
+        checksum = _piece(directory, position, CHECKSUM_SIZE, f"the directory's entry {number}")
+        position += CHECKSUM_SIZE
+        offset += entry.length + OVERHEAD
+        payload_bytes += entry.length
+        entries.append((entry, decoded_size, checksum))
+    if payload_bytes > MOST_PAYLOAD:
+        raise CorruptFile(f"the directory: payloads of {payload_bytes:,} bytes, at most {MOST_PAYLOAD:,}")
+    if position != len(directory):
+        raise CorruptFile(f"the directory: {len(directory) - position} bytes are left after its last entry")
+    return entries
+
+
 def _unpack_entry(directory: bytes, position: int, number: int, offset: int) -> tuple[IndexEntry, int, int]:
     """Entry ``number``, whose chunk begins at byte ``offset`` of the long form; its decoded size; where it ends."""
     what = f"the directory's entry {number}"
@@ -186,8 +250,6 @@ def _unpack_entry(directory: bytes, position: int, number: int, offset: int) -> 
     except ValueError as error:
         raise CorruptFile(f"{what}: {error}") from error
     length, position = read_varint(directory, position + 4, what)
-    if length > MOST_PAYLOAD:
-        raise CorruptFile(f"{what}: {length:,} bytes, a compact file has at most {MOST_PAYLOAD:,}")
     decoded_size, position = read_varint(directory, position, what)
     values, position = read_varint(directory, position, what)
     if values > MAX_SPAN:
@@ -200,14 +262,9 @@ def _unpack_entry(directory: bytes, position: int, number: int, offset: int) -> 
     return entry, decoded_size, position
 
 
-def _ending(entries: list[IndexEntry], content: bytes) -> bytes:
-    """Index, end and footer of the long form whose header and chunks are ``content``."""
-    index = _framed(INDEX_TYPE, pack_index(entries), len(entries))
-    hashed = ContentHash()
-    hashed.update(content)
-    hashed.update(index)
-    end = _framed(END_TYPE, hashed.digest(), len(entries) + 1)
-    return index + end + pack_footer(len(content))
+def _hashed(content: ContentHash, piece: bytes) -> bytes:
+    content.update(piece)
+    return piece
 
 
 def _framed(kind: str, payload: bytes, sequence: int) -> bytes:

@@ -6,7 +6,7 @@ import io
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from .checksums import ContentHash, checksum64
 from .chunk import (
@@ -24,7 +24,7 @@ from .chunk import (
     unpack_footer,
     unpack_index,
 )
-from .compact_form import COMPACT_MAGIC, LARGEST_COMPACT_FILE, expand
+from .compact_form import COMPACT_MAGIC, ExpandedFile
 from .errors import (
     ChecksumMismatch,
     CorruptFile,
@@ -57,14 +57,15 @@ class ContainerReader:
     """
 
     def __init__(self, source: ContainerSource, *, limits: Limits = DEFAULT_LIMITS, recover: bool = False) -> None:
-        self._stream, self._owned = _open(source)
+        self._source, self._owned = _open(source)
+        self._stream = self._source
         self.limits = limits
         self.recover = recover
         self.warnings: list[str] = []
         self._verified = False
         self._scanned = False
         self._index: list[IndexEntry] | None = None
-        self._compact_size: int | None = None
+        self._expanded: ExpandedFile | None = None
         try:
             self.seekable = self._stream.seekable()
             if self.seekable:
@@ -89,12 +90,14 @@ class ContainerReader:
     def close(self) -> None:
         """Close the file if this reader opened it."""
         if self._owned:
-            self._stream.close()
+            self._source.close()
 
     @property
     def size_bytes(self) -> int | None:
         """Size of the file; None where the source cannot seek and has not been read to its end."""
-        return self._size if self._compact_size is None else self._compact_size
+        if self._size is None or self._expanded is None:
+            return self._size
+        return self._expanded.bytes_read
 
     @property
     def verified(self) -> bool:
@@ -237,14 +240,9 @@ class ContainerReader:
             yield self._read_exactly(min(_READ_PIECE, end - start), start, "content")
 
     def _expand(self, start: bytes) -> bytes:
-        """Read the whole compact file that begins with ``start`` and put its long form in its place."""
-        data = start + self._read_up_to(LARGEST_COMPACT_FILE + 1 - len(start))
-        if len(data) > LARGEST_COMPACT_FILE:
-            raise CorruptFile(f"more than {LARGEST_COMPACT_FILE:,} bytes, the most a compact file has")
-        expanded = io.BytesIO(expand(data, self.limits))
-        self.close()
-        self._stream, self._owned, self._compact_size = expanded, True, len(data)
-        self.seekable = True
+        """From now on read the long form of the compact file that begins with ``start``; all at once if it can seek."""
+        self._expanded = ExpandedFile(start, self._source.read, self.limits)
+        self._stream = io.BytesIO(self._expanded.read()) if self.seekable else cast("BinaryIO", self._expanded)
         return self._read_up_to(len(start))
 
     def _load_index(self) -> list[IndexEntry]:
