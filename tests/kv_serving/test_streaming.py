@@ -14,6 +14,8 @@ import pytest
 import codeckit
 from codeckit import kv
 from codeckit.benchmarks.throttled_server import ThrottledServer
+from codeckit.formats.reader import ContainerReader
+from codeckit.formats.writer import ContainerWriter
 
 CODECS = {"cachegen": {"chunk_tokens": 64}, "kv": {"chunk_tokens": 64}, "kv-lossless": {"chunk_tokens": 64}}
 
@@ -77,8 +79,15 @@ def test_ranges_over_http_fetch_only_what_they_need(small_cache: kv.Cache, serve
 
 
 def test_a_server_without_ranges_is_named_when_ranges_are_asked_for(cache_file: bytes, server: ThrottledServer) -> None:
-    padded = cache_file * 8  # larger than one request
-    (server.folder / "context.ck").write_bytes(padded)
+    larger = io.BytesIO()
+    writer = ContainerWriter(larger)  # the long form: a compact file is always read whole
+    with ContainerReader(cache_file) as reader:
+        writer.write_header(reader.header)
+        for chunk in reader.chunks():
+            writer.write_chunk(chunk.type, chunk.payload, span=chunk.span or (), decoded_size=chunk.decoded_size)
+    writer.write_chunk("void", bytes(8 * len(cache_file)))  # more than one request
+    writer.finish()
+    (server.folder / "context.ck").write_bytes(larger.getvalue())
     server.with_ranges = False
     with pytest.raises(codeckit.ExternalFailure, match="no byte ranges"):
         kv.decode(f"{server.url}/context.ck", tokens=(0, 8))
