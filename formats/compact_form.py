@@ -100,7 +100,7 @@ class ExpandedFile(io.RawIOBase):
         self._limits = limits
         self.bytes_read = len(start)
         self._pieces = self._expanded(start)
-        self._piece = b""
+        self._rest = b""
 
     def readable(self) -> bool:
         return True
@@ -108,13 +108,14 @@ class ExpandedFile(io.RawIOBase):
     def read(self, count: int = -1) -> bytes:
         """Up to ``count`` bytes, none at the end; a negative ``count`` reads everything."""
         if count < 0:
-            return b"".join([self._piece, *self._pieces])
-        while not self._piece:
+            everything, self._rest = b"".join([self._rest, *self._pieces]), b""
+            return everything
+        while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:
                 return b""
-            self._piece = piece
-        piece, self._piece = self._piece[:count], self._piece[count:]
+            self._rest = piece
+        piece, self._rest = self._rest[:count], self._rest[count:]
         return piece
 
     def _expanded(self, start: bytes) -> Iterator[bytes]:
