@@ -113,9 +113,12 @@ def _method(preset: Preset, prior: Prior | None) -> int:
     return 0x20 + 0x10 * PROFILES.index(prior.profile) + preset.code
 
 
-def compress_lzma(data: bytes) -> bytes:
-    """``data`` as a block of raw LZMA2 with the settings of ``xz -9e``."""
-    return bytes([LZMA_METHOD]) + lzma.compress(data, format=lzma.FORMAT_RAW, filters=_filters(len(data)))
+def compress_lzma(data: bytes, *, quickly: bool = False) -> bytes:
+    """``data`` as a block of raw LZMA2 with the settings of ``xz -9e``, or ``quickly`` and less well."""
+    filters = _filters(len(data))
+    if quickly:
+        filters[0] |= {"mode": lzma.MODE_FAST, "mf": lzma.MF_HC4}
+    return bytes([LZMA_METHOD]) + lzma.compress(data, format=lzma.FORMAT_RAW, filters=filters)
 
 
 def needs_model(payload: bytes) -> bool:

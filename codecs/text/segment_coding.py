@@ -17,6 +17,8 @@ __all__ = ["SEGMENT_BYTES", "CodedBlock", "encode_segment"]
 SEGMENT_BYTES = 64 << 20
 _ONLY_REPEATS_SHARE = 0.98
 _ONLY_REPEATS_RATE_BPB = 0.01
+# No LZMA code is shorter than one byte for so many: that is one byte value over and over, in matches of full length.
+_MOST_LZMA_RATIO = 6821
 # What the container adds per chunk: framing and its index entry.
 _FRAME_BYTES = 52
 
@@ -63,7 +65,9 @@ def _only_repeats(data: bytes) -> CodedBlock | None:
     """``data`` as one LZMA block where it is repetition and nothing else, which LZMA codes fifty times as fast."""
     if repeated_share(data) < _ONLY_REPEATS_SHARE:
         return None
-    payload = compress_lzma(data)
+    payload = compress_lzma(data, quickly=True)
+    if len(payload) > len(data) / _MOST_LZMA_RATIO + 200:  # a thorough search may find something shorter
+        payload = compress_lzma(data)
     if len(payload) * 8 > len(data) * _ONLY_REPEATS_RATE_BPB:
         return None
     return CodedBlock(payload=payload, size=len(data))
