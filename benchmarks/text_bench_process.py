@@ -102,6 +102,15 @@ def _one_byte(size_mib: int) -> Iterator[bytes]:
     return (b"a" * (1 << 20) for _ in range(size_mib))
 
 
+def _one_line(size_mib: int) -> Iterator[bytes]:
+    """One line over and over, as logs of a broken disk have it, in pieces of 1 MiB."""
+    line = b"kernel: blk_update_request: I/O error, dev sdb, sector 976773168 op 0x0:(READ) flags 0x80700\n"
+    piece = line * ((1 << 20) // len(line) + 2)
+    for number in range(size_mib):
+        start = (number << 20) % len(line)
+        yield piece[start : start + (1 << 20)]
+
+
 def _numbered_lines(size_mib: int) -> Iterator[bytes]:
     """A reproducible text in pieces of 1 MiB: numbered lines, each with words drawn by a small generator."""
     state = 1
@@ -120,7 +129,11 @@ def _numbered_lines(size_mib: int) -> Iterator[bytes]:
         yield b"".join(lines)[: 1 << 20]
 
 
-STREAMS: Mapping[str, Callable[[int], Iterator[bytes]]] = {"lines": _numbered_lines, "one-byte": _one_byte}
+STREAMS: Mapping[str, Callable[[int], Iterator[bytes]]] = {
+    "lines": _numbered_lines,
+    "one-line": _one_line,
+    "one-byte": _one_byte,
+}
 """What a long stream is made of: text that has to be mixed, or repetition, which takes LZMA's memory."""
 
 
