@@ -91,10 +91,8 @@ def test_a_column_function_maps_batches_and_can_be_sent_to_other_processes() -> 
 
 
 def test_the_column_function_works_in_datasets() -> None:
-    try:
-        import datasets
-    except ImportError as error:
-        pytest.skip(f"datasets cannot be imported: {error}")
+    import datasets
+
     tokenizer = WindowTokenizer(mode="dictionary")
     mapped = datasets.Dataset.from_dict({"text": TEXTS}).map(tokenizer.column(), batched=True)
     assert [tokenizer.decode(ids).decode() for ids in mapped["input_ids"]] == TEXTS
