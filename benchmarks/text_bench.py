@@ -50,9 +50,9 @@ def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row
 
     Settings: ``data`` (folder of the corpora); ``files``, names of the table joined by ``;``; ``figures`` (of rate,
     speed, start-up, threads, awkward, stream) and ``presets``, joined by ``+``; ``threads`` for the speeds;
-    ``stream_mib`` long is the stream, made of ``stream`` (lines, one-line, one-byte). The figure ``byte-models`` measures the
-    byte models alone, on held-out training books; ``transformer`` is the file that ``codec train text --set
-    profile=transformer`` wrote.
+    ``stream_mib`` long is the stream, made of ``stream`` (lines, one-line, one-byte). The figure ``byte-models``
+    measures the byte models alone, on held-out training books; ``transformer`` is the file that ``codec train text
+    --set profile=transformer`` wrote.
     """
     plan = _plan(settings)
     makers: dict[str, Callable[[], Iterator[Row]]] = {
