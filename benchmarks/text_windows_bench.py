@@ -29,6 +29,7 @@ __all__ = ["bench", "held_out_text"]
 _BLOCK = 256 << 10
 _SCHEMES: Mapping[str, Mapping[str, Any]] = {
     **{f"windows b={bits}": {"bits": bits} for bits in (16, 24, 32, 64, 128)},
+    **{f"windows b={bits}, fewest": {"bits": bits, "parse": "fewest"} for bits in (16, 24, 32, 64, 128)},
     "windows b=16, reset every 2nd": {"bits": 16, "reset_every": 2},
     "windows b=16, never reset": {"bits": 16, "reset_every": 0},
     "windows b=32, never reset": {"bits": 32, "reset_every": 0},
@@ -47,8 +48,9 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
 
     Settings: ``parts`` (of rates, speed, tokenizers, stability, table, model; joined by ``+``; default all),
     ``data`` (the books; default the training corpus, of which only ``held_out_books.txt`` is read), ``megabytes``
-    (of held-out text, from equal shares of each book; default all), ``steps`` (of the language model), ``peers``
-    (other tokenizers to train, of byte-bpe, unigram, bpe).
+    (of held-out text, from equal shares of each book; default all), ``schemes`` (whose rates are taken, joined by
+    ``;``; default all), ``steps`` (of the language model), ``peers`` (other tokenizers to train, of byte-bpe, unigram,
+    bpe).
     """
     parts: Mapping[str, Callable[..., list[dict[str, Any]]]] = {
         "rates": _rates,
@@ -58,7 +60,14 @@ def bench(settings: Mapping[str, str], context: RunContext) -> list[dict[str, An
         "table": _table,
         "model": _language_models,
     }
-    own = {"parts": "+".join(parts), "data": "", "megabytes": "0", "steps": "200", "peers": "byte-bpe+unigram+bpe"}
+    own = {
+        "parts": "+".join(parts),
+        "data": "",
+        "megabytes": "0",
+        "schemes": ";".join(_SCHEMES),
+        "steps": "200",
+        "peers": "byte-bpe+unigram+bpe",
+    }
     for key, value in settings.items():
         if key not in own:
             raise InvalidParameter(f"no setting is called {key!r}; there are {', '.join(own)}")
@@ -92,8 +101,12 @@ def held_out_text(path: Path, megabytes: float) -> bytes:
 
 
 def _rates(text: bytes, path: Path, own: Mapping[str, str], context: RunContext) -> list[dict[str, Any]]:
+    chosen = own["schemes"].split(";")
+    if unknown := set(chosen) - set(_SCHEMES):
+        raise InvalidParameter(f"no scheme is called {', '.join(sorted(unknown))}; there are {', '.join(_SCHEMES)}")
     rows = []
-    for number, (name, scheme) in enumerate(_SCHEMES.items()):
+    for number, name in enumerate(chosen):
+        scheme = _SCHEMES[name]
         coded = codeckit.encode(text, codec="windows", settings=scheme, context=context)
         if codeckit.decode(coded, context=context) != text:
             raise RuntimeError(f"{name} did not give the text back")
@@ -115,7 +128,7 @@ def _rates(text: bytes, path: Path, own: Mapping[str, str], context: RunContext)
                 **{f"divergence_{n}_bits": divergence_from_uniform(stream, n) for n in (1, 4, 8, 16)},
             }
         )
-        context.report("rates", number + 1, len(_SCHEMES))
+        context.report("rates", number + 1, len(chosen))
     return rows
 
 

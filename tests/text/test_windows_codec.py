@@ -35,6 +35,7 @@ AWKWARD = {
 }
 SCHEMES: list[dict[str, Any]] = [
     *({"bits": bits, "reset_every": k} for bits in (16, 24, 32, 64, 128) for k in (1, 2, 0)),
+    *({"bits": bits, "parse": "fewest"} for bits in (16, 24, 128)),
     {"bits": 16, "delayed": True},
     {"bits": 64, "delayed": True},
     {"mode": "dictionary"},
@@ -96,7 +97,9 @@ def test_streams_are_coded_in_blocks_of_bounded_size() -> None:
         {"bits": 17},
         {"mode": "dictionary", "bits": 32},
         {"mode": "ac", "delayed": True},
-        {"parse": "longest"},
+        {"mode": "ac", "parse": "longest"},
+        {"parse": "fewest", "reset_every": 2},
+        {"parse": "fewest", "delayed": True},
         {"block_kib": 0},
         {"reset_every": -1},
         {"mode": "gzip", "model": "model.safetensors"},

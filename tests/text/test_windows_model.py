@@ -26,7 +26,7 @@ from codeckit.codecs.text.windows.shipped_files import (
 from codeckit.codecs.text.windows.string_file import dictionary_bytes, load_dictionary, parse_dictionary
 from codeckit.codecs.text.windows.string_trie import parse_fewest, parse_longest
 from codeckit.codecs.text.windows.training import train
-from codeckit.codecs.text.windows.window_coding import WindowRule, decode_windows, encode_windows
+from codeckit.codecs.text.windows.window_coding import WindowRule, cut_into_windows, decode_windows, encode_windows
 from codeckit.codecs.text.windows.window_dictionary import window_dictionary
 from codeckit.formats.errors import CorruptFile, ExternalFailure, InvalidParameter
 
@@ -131,6 +131,19 @@ def test_fewest_tokens_is_the_fewest() -> None:
         for i in reversed(range(len(text))):
             best[i] = 1 + min(best[i + len(s)] for s in strings if text.startswith(s, i))
         assert len(parse_fewest(data, trie)) == best[0] <= len(parse_longest(data, trie))
+
+
+@pytest.mark.parametrize("bits", [16, 24, 64])
+def test_fewest_windows_is_the_fewest(model: ContextModel, bits: int) -> None:
+    data = np.frombuffer(TEXT[:3000], np.uint8)
+    size = len(data)
+    reach = [i + int(cut_into_windows(data[i : i + 100], model, WindowRule(bits=bits))[1][0]) for i in range(size)]
+    best = [0] * (size + 1)
+    for i in reversed(range(size)):
+        best[i] = 1 + min(best[i + 1 : reach[i] + 1])
+    windows = encode_windows(data, model, WindowRule(bits=bits, fewest=True))
+    assert len(windows) == best[0] < len(encode_windows(data, model, WindowRule(bits=bits)))
+    assert np.array_equal(decode_windows(windows, size, model, WindowRule(bits=bits)), data)
 
 
 def test_the_dictionary_needs_fewer_tokens_than_its_longest_match() -> None:

@@ -33,8 +33,12 @@ class WindowsParams:
     delayed: bool = field(
         default=False, metadata={"help": "windows: end a window whatever the next byte is (larger files)"}
     )
-    parse: Literal["fewest", "longest"] = field(
-        default="fewest", metadata={"help": "dictionary: fewest tokens, or always the longest string (faster)"}
+    parse: Literal["fewest", "longest"] | None = field(
+        default=None,
+        metadata={
+            "help": "dictionary, windows: fewest tokens (slower), or each as long as can be; "
+            "the default is fewest for the dictionary, longest for windows"
+        },
     )
     block_kib: int = field(
         default=256, metadata={"help": "block size in KiB; blocks are coded apart, for random access and all cores"}
@@ -52,10 +56,17 @@ class WindowsParams:
             for name, default in (("bits", 16), ("reset_every", 1), ("delayed", False)):
                 if getattr(self, name) != default:
                     raise InvalidParameter(f"{name} is a setting of mode=windows, not of mode={self.mode}")
-        if self.mode != "dictionary" and self.parse != "fewest":
-            raise InvalidParameter(f"parse is a setting of mode=dictionary, not of mode={self.mode}")
+        if self.mode not in ("dictionary", "windows") and self.parse is not None:
+            raise InvalidParameter(f"parse is a setting of mode=dictionary and mode=windows, not of mode={self.mode}")
+        if self.mode == "windows" and self.takes_fewest and (self.delayed or self.reset_every != 1):
+            raise InvalidParameter("parse=fewest needs reset_every=1 and windows that are not delayed")
         if self.mode == "gzip" and self.model is not None:
             raise InvalidParameter("mode=gzip uses no model")
+
+    @property
+    def takes_fewest(self) -> bool:
+        """Whether the encoder looks for the fewest tokens, by choice or by default."""
+        return self.parse == "fewest" or (self.parse is None and self.mode == "dictionary")
 
     @property
     def is_window_dictionary(self) -> bool:

@@ -38,7 +38,10 @@ class Scheme:
     @property
     def rule(self) -> WindowRule:
         """The rule of the windows."""
-        return WindowRule(bits=self.params.bits, reset_every=self.params.reset_every, delayed=self.params.delayed)
+        params = self.params
+        return WindowRule(
+            bits=params.bits, reset_every=params.reset_every, delayed=params.delayed, fewest=params.takes_fewest
+        )
 
     def encode(self, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The tokens of a block as bytes."""
@@ -81,8 +84,7 @@ class Scheme:
         """The ids of a block's strings, for schemes that have a dictionary."""
         if self.dictionary is None:
             raise ValueError("only dictionaries have strings")
-        longest = self.params.mode == "windows" or self.params.parse == "longest"
-        parse = parse_longest if longest else parse_fewest
+        parse = parse_fewest if self.params.takes_fewest else parse_longest
         return parse(data, self.dictionary.trie).astype(np.uint16)
 
 

@@ -55,7 +55,7 @@ class WindowTokenizer:
         token_bits: Literal[8, 16] = 16,
         reset_every: int = 1,
         delayed: bool = False,
-        parse: Literal["fewest", "longest"] = "fewest",
+        parse: Literal["fewest", "longest"] | None = None,
         model: str | os.PathLike[str] | None = None,
         threads: int | None = None,
     ) -> None:

@@ -21,6 +21,7 @@ __all__ = ["WINDOW_BITS", "WindowRule", "cut_into_windows", "decode_windows", "e
 WINDOW_BITS = (16, 24, 32, 64, 128)
 
 _FULL = -(1 << 62)
+_CHOICES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +30,15 @@ class WindowRule:
 
     ``bits`` per window. The model is reset at every ``reset_every``-th window; 0 means never. A ``delayed`` window
     ends when some byte could get no point, whatever the next byte is, so a decoder knows its end from what it has
-    decoded; others end before the first byte that gets no point.
+    decoded; others end before the first byte that gets no point, or with ``fewest`` up to seven bytes earlier, where
+    that lets the next window reach further. ``fewest`` needs a reset at every window and windows that are not delayed;
+    decoding need not know of it.
     """
 
     bits: int = 16
     reset_every: int = 1
     delayed: bool = False
+    fewest: bool = False
 
 
 @inlined
@@ -49,48 +53,70 @@ def _shifted(units, exponent):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _encode(model, data, bits, reset_every, delayed, high, low, ends):  # type: ignore[no-untyped-def]
-    """Fill ``high`` and ``low`` with the halves of each window's number, ``ends`` with where in ``data`` it ends.
+def _window(  # type: ignore[no-untyped-def]
+    model, data, start, stop, context_start, bits, delayed, scratch, number
+):
+    """Code one window from ``start``, to ``stop`` at most; set the halves of its ``number``, return where it ends."""
+    shares, frequency, points = scratch
+    rest = 0 if delayed else 1
+    i = start
+    exponent = max(0, bits - 32)
+    units = np.int64(1) << (bits - exponent)
+    top = np.uint64(0)
+    bottom = np.uint64(0)
+    while i < stop:
+        free = units - rest
+        first = delayed or i == start
+        if free <= 0 or (first and free < 256):
+            break
+        predict(model, data, context_start, i, True, shares, frequency)
+        allocate(frequency, free, first and free < SCARCE, points)
+        y = data[i]
+        if points[y] == 0:
+            break
+        before = np.int64(rest)
+        for z in range(y):
+            before += points[z]
+        upper, lower = _shifted(before, exponent)
+        bottom += lower
+        top += upper
+        if bottom < lower:
+            top += np.uint64(1)
+        units, exponent = renormalised(points[y], exponent)
+        i += 1
+    number[0] = top
+    number[1] = bottom
+    return i
 
-    Return the number of windows.
+
+@compiled
+def _encode(model, data, bits, reset_every, delayed, choices, numbers, ends):  # type: ignore[no-untyped-def]
+    """Fill ``numbers`` [windows, 2] with the halves of each window's number, ``ends`` with where in ``data`` it ends.
+
+    A window ends at that of its last ``choices`` places from which the next window reaches furthest; 1 where not every
+    window resets the model. Return the number of windows.
     """
-    shares = np.empty(256, np.uint64)
-    frequency = np.empty(256, np.int64)
-    points = np.empty(256, np.int64)
-    stop = 0 if delayed else 1
+    scratch = (np.empty(256, np.uint64), np.empty(256, np.int64), np.empty(256, np.int64))
+    size = len(data)
     i = 0
     windows = 0
     context_start = 0
-    while i < len(data):
+    while i < size:
         if reset_every > 0 and windows % reset_every == 0:
             context_start = i
-        start = i
-        exponent = max(0, bits - 32)
-        units = np.int64(1) << (bits - exponent)
-        top = np.uint64(0)
-        bottom = np.uint64(0)
-        while i < len(data):
-            free = units - stop
-            first = delayed or i == start
-            if free <= 0 or (first and free < 256):
-                break
-            predict(model, data, context_start, i, True, shares, frequency)
-            allocate(frequency, free, first and free < SCARCE, points)
-            y = data[i]
-            if points[y] == 0:
-                break
-            before = stop
-            for z in range(y):
-                before += points[z]
-            upper, lower = _shifted(before, exponent)
-            bottom += lower
-            top += upper
-            if bottom < lower:
-                top += np.uint64(1)
-            units, exponent = renormalised(points[y], exponent)
-            i += 1
-        high[windows] = top
-        low[windows] = bottom
+        number = numbers[windows]
+        end = _window(model, data, i, size, context_start, bits, delayed, scratch, number)
+        if choices > 1 and end < size:
+            best = end
+            furthest = np.int64(0)
+            for j in range(end, max(i, end - choices), -1):
+                reached = _window(model, data, j, size, j, bits, delayed, scratch, numbers[windows + 1])
+                if reached > furthest:
+                    furthest = reached
+                    best = j
+            if best < end:
+                end = _window(model, data, i, best, context_start, bits, delayed, scratch, number)
+        i = end
         ends[windows] = i
         windows += 1
     return windows
@@ -191,11 +217,11 @@ def cut_into_windows(
     data: NDArray[np.uint8], model: ContextModel, rule: WindowRule
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The windows of ``data`` as by :func:`encode_windows`, and where in ``data`` each ends [windows]."""
-    high = np.empty(len(data), np.uint64)
-    low = np.empty(len(data), np.uint64)
+    numbers = np.empty((len(data) + 1, 2), np.uint64)
     ends = np.empty(len(data), np.int64)
-    count = int(_encode(model, data, rule.bits, rule.reset_every, rule.delayed, high, low, ends))
-    pairs = np.stack([high[:count], low[:count]], axis=1).astype(">u8").view(np.uint8).reshape(count, 16)
+    choices = _CHOICES if rule.fewest else 1
+    count = int(_encode(model, data, rule.bits, rule.reset_every, rule.delayed, choices, numbers, ends))
+    pairs = numbers[:count].astype(">u8").view(np.uint8).reshape(count, 16)
     return np.ascontiguousarray(pairs[:, 16 - rule.bits // 8 :]), ends[:count]
 
 
