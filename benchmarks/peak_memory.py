@@ -20,10 +20,7 @@ def reset_peak_memory() -> None:
 def peak_memory_bytes() -> int | None:
     """Resident memory at its peak, or None where the system does not tell."""
     try:
-        lines = (_PROCESS / "status").read_text().splitlines()
+        _, _, peak = (_PROCESS / "status").read_bytes().partition(b"VmHWM:")
     except OSError:
         return None
-    for line in lines:
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return None
+    return int(peak.split(maxsplit=1)[0]) * 1024 if peak else None

@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,6 +60,7 @@ class Store:
             raise InvalidParameter(f"{path} does not exist")
         self.path = path
         self.files = path.with_name(path.name + ".files")
+        self._folders: set[Path] = set()
         try:
             self.connection = sqlite3.connect(path, timeout=30, isolation_level=None)
             self._prepare(create)
@@ -172,7 +174,7 @@ class Store:
             cell.item.name,
             cell.item.kind,
             cell.item.label,
-            str(cell.item.path.resolve()),
+            _resolved(cell.item.path),
             cell.input_hash,
             cell.point.codec,
             cell.point.version,
@@ -190,7 +192,9 @@ class Store:
         self.connection.execute(f"INSERT OR REPLACE INTO cells VALUES ({marks})", values)
 
     def _write_file(self, path: Path, data: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent not in self._folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._folders.add(path.parent)
         partial = path.with_name(path.name + ".partial")
         partial.write_bytes(data)
         os.replace(partial, path)
@@ -223,3 +227,9 @@ class Store:
                 if statement.strip():
                     self.connection.execute(statement)
             self.connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+@lru_cache(maxsize=64)
+def _resolved(path: Path) -> str:
+    """All cells of an item follow one another."""
+    return str(path.resolve())

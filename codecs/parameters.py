@@ -6,6 +6,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
 from ..formats.errors import InvalidParameter
@@ -75,7 +76,7 @@ def make_parameters(
     """
     if preset not in presets:
         raise InvalidParameter(f"no preset is called {preset!r}{nearest(preset, presets)}")
-    hints = typing.get_type_hints(params)
+    hints = _type_hints(params)
     fields = [field.name for field in dataclasses.fields(params)]
     values = dict(presets[preset])
     for name, value in settings.items():
@@ -87,7 +88,7 @@ def make_parameters(
 
 def describe_parameters(params: type) -> list[FieldHelp]:
     """The settable fields of ``params``; help texts come from ``field(metadata={"help": ...})``."""
-    hints = typing.get_type_hints(params)
+    hints = _type_hints(params)
     return [
         FieldHelp(
             name=field.name,
@@ -97,6 +98,12 @@ def describe_parameters(params: type) -> list[FieldHelp]:
         )
         for field in dataclasses.fields(params)
     ]
+
+
+@cache
+def _type_hints(params: type) -> dict[str, Any]:
+    """Resolved once: it takes as long as coding a small picture."""
+    return typing.get_type_hints(params)
 
 
 def _convert(name: str, value: Any, hint: Any) -> Any:
