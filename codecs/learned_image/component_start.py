@@ -70,4 +70,5 @@ def _components(centred: torch.Tensor, count: int) -> torch.Tensor:
     """The principal components ``[count or fewer, inputs]``, those of largest variance first."""
     covariance = centred.T @ centred / len(centred)
     _, vectors = torch.linalg.eigh(covariance.double())
-    return vectors.flip(1).T[:count].float()
+    components: torch.Tensor = vectors.flip(1).T[:count].float()
+    return components

@@ -45,15 +45,15 @@ class GainedNetwork(torch.nn.Module):
 
         With uniform noise for rounding, as in Ballé et al. 2018, unless ``rounded``.
         """
-        low = {"device_type": pictures.device.type, "dtype": torch.bfloat16, "enabled": not rounded}
-        with torch.autocast(**low):
+        low = torch.autocast(pictures.device.type, dtype=torch.bfloat16, enabled=not rounded)
+        with low:
             latents = self.model.g_a(pictures)
         latents = latents.float() * self.log_gains[levels].exp()[:, :, None, None]
-        with torch.autocast(**low):
+        with low:
             coded, likelihoods = self._coded(latents)
             rebuilt = self.model.g_s(coded * self.log_inverse_gains[levels].exp()[:, :, None, None])
         pixels = pictures.shape[2] * pictures.shape[3]
-        bits = sum(-likelihood.log2().flatten(1).sum(1) for likelihood in likelihoods)
+        bits = torch.stack([-likelihood.log2().flatten(1).sum(1) for likelihood in likelihoods]).sum(0)
         return Outcome(bits / pixels, (rebuilt.float() - pictures).square().flatten(1).mean(1))
 
     def _coded(self, latents: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
