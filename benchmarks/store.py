@@ -164,7 +164,7 @@ class Store:
             )
 
     def _save_cell(self, run: int, cell: Cell, result: CellResult) -> None:
-        name = f"{cell.key[:2]}/{cell.key}{cell.point.suffix or cell.item.path.suffix}"
+        name = f"{cell.key[0]}/{cell.key}{cell.point.suffix or cell.item.path.suffix}"
         if result.data is not None:
             self._write_file(self.files / name, result.data)
         values = (
