@@ -92,6 +92,7 @@ def open_container(container: ContainerReader) -> Codec[Any]:
     """The codec of an opened container, after checking that it can read this bitstream."""
     codec = find_codec(container.header.codec)
     container.require_bitstream(newest=codec.bitstream_version)
+    container.expect_types(codec.chunk_types)
     checked: frozenset[str] = getattr(codec, "checks", frozenset())
     header = container.header
     if header.profile is not None and "profile" not in checked:

@@ -7,6 +7,7 @@ every language reads the same values. Fractions are written as pairs of integers
 from __future__ import annotations
 
 import json
+import re
 from typing import NoReturn
 
 from .errors import CorruptFile, InvalidParameter
@@ -18,6 +19,7 @@ JsonObject = dict[str, JsonValue]
 
 MAX_DEPTH = 16
 _MAX_INTEGER = 1 << 53
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 def dump(value: JsonObject) -> bytes:
@@ -90,7 +92,7 @@ def _has_surrogate(text: str) -> bool:
 def _nesting(data: bytes) -> int:
     """The greatest bracket depth, counted before the recursive parser sees the text."""
     depth = deepest = 0
-    for byte in data:
+    for byte in _STRING.sub(b"", data):
         if byte in b"[{":
             depth += 1
             deepest = max(deepest, depth)

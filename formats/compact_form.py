@@ -1,7 +1,7 @@
 """The compact form: header and chunks of a small file behind one short directory.
 
 It is another spelling of a container that costs some fifty bytes where the long form costs three hundred. A reader
-expands it into the long form and goes on with that, so nothing else has to know.
+expands it into the long form and goes on with that; only recovery goes by the directory itself.
 """
 
 from __future__ import annotations
@@ -87,19 +87,24 @@ class ExpandedFile(io.RawIOBase):
         start: what has been read of the compact file, at least its magic number.
         read: gives up to ``n`` more bytes, none at the end.
         limits: what the header may ask for.
+        recover: pass over bytes that follow the end.
 
     The directory is checked before anything is given; payloads keep the checksums they were stored with, so that
     whoever reads the long form finds what is damaged. A file that ends inside its payloads becomes a long form that
-    ends there. ``bytes_read`` counts what was read of the compact file, ``start`` included.
+    ends there. ``bytes_read`` counts what was read of the compact file, ``start`` included, ``entries`` is what the
+    directory says of the chunks, and ``whole`` whether everything it promises has come.
 
     Raises :class:`CorruptFile` and its kinds, :class:`UnsupportedVersion`, :class:`LimitExceeded` while it is read.
     """
 
-    def __init__(self, start: bytes, read: Callable[[int], bytes], limits: Limits) -> None:
+    def __init__(self, start: bytes, read: Callable[[int], bytes], limits: Limits, *, recover: bool = False) -> None:
         self._source = read
         self._limits = limits
+        self._recover = recover
         self.bytes_read = len(start)
-        self._pieces = self._expanded(start)
+        self.entries: list[IndexEntry] = []
+        self.whole = False
+        self._pieces = self._long_form(start)
         self._rest = b""
 
     def readable(self) -> bool:
@@ -118,13 +123,14 @@ class ExpandedFile(io.RawIOBase):
         piece, self._rest = self._rest[:count], self._rest[count:]
         return piece
 
-    def _expanded(self, start: bytes) -> Iterator[bytes]:
-        directory = self._directory(start)
+    def _long_form(self, start: bytes) -> Iterator[bytes]:
+        directory = self._checked_directory(start)
         header, position = _unpack_header(directory, self._limits)
         content = ContentHash()
         first = header.to_bytes()
         yield _hashed(content, first)
         entries = _unpack_entries(directory, position, len(first))
+        self.entries = [entry for entry, _, _ in entries]
         for entry, decoded_size, checksum in entries:
             head = ChunkHeader(type=entry.type, sequence=entry.sequence, length=entry.length, decoded_size=decoded_size)
             yield _hashed(content, head.to_bytes())
@@ -135,43 +141,44 @@ class ExpandedFile(io.RawIOBase):
             if missing:
                 return
             yield _hashed(content, checksum)
-        if self._read(1):
+        if self._read(1) and not self._recover:
             raise CorruptFile(f"bytes follow the end of the file at byte {self.bytes_read - 1}")
-        index_offset = len(first) + sum(entry.length + OVERHEAD for entry, _, _ in entries)
-        index = _framed(INDEX_TYPE, pack_index([entry for entry, _, _ in entries]), len(entries))
+        self.whole = True
+        index_offset = len(first) + sum(entry.length + OVERHEAD for entry in self.entries)
+        index = _framed(INDEX_TYPE, pack_index(self.entries), len(entries))
         yield _hashed(content, index)
         yield _framed(END_TYPE, content.digest(), len(entries) + 1)
         yield pack_footer(index_offset)
 
-    def _directory(self, start: bytes) -> bytes:
+    def _checked_directory(self, start: bytes) -> bytes:
         """The directory, read and checked."""
-        read = bytearray(start)
-        version = self._some(1, read)[0]
+        head = bytearray(start)
+        version = self._read_exactly(1, head)[0]
         if version != _VERSION:
             raise UnsupportedVersion(
                 f"the file has version {version} of the compact form, this reader knows {_VERSION}; upgrade codeckit"
             )
-        first = len(read)
-        while self._some(1, read)[0] & 0x80 and len(read) - first < _LONGEST_LENGTH:
+        first = len(head)
+        while self._read_exactly(1, head)[0] & 0x80 and len(head) - first < _LONGEST_LENGTH:
             pass
-        length, _ = read_varint(bytes(read), first, "the directory's length")
+        length, _ = read_varint(bytes(head), first, "the directory's length")
         if length > _MOST_DIRECTORY:
             raise CorruptFile(f"a directory of {length:,} bytes, a compact file has at most {_MOST_DIRECTORY:,}")
-        directory = self._some(length, read)
-        expected = checksum64(bytes(read))
-        if int.from_bytes(self._some(CHECKSUM_SIZE, read), "little") != expected:
+        directory = self._read_exactly(length, head)
+        expected = checksum64(bytes(head))
+        if int.from_bytes(self._read_exactly(CHECKSUM_SIZE, head), "little") != expected:
             raise ChecksumMismatch("the directory's checksum disagrees with its bytes; the file is damaged")
         return directory
 
-    def _some(self, count: int, read: bytearray) -> bytes:
-        """Exactly ``count`` bytes of the directory, appended to ``read``."""
-        before = len(read)
-        while missing := count - (len(read) - before):
+    def _read_exactly(self, count: int, head: bytearray) -> bytes:
+        """The next ``count`` bytes, also appended to ``head``."""
+        before = len(head)
+        while missing := count - (len(head) - before):
             piece = self._read(missing)
             if not piece:
                 raise TruncatedFile(f"the file ends inside its directory, after {self.bytes_read} bytes")
-            read += piece
-        return bytes(read[before:])
+            head += piece
+        return bytes(head[before:])
 
     def _read(self, count: int) -> bytes:
         piece = self._source(min(count, _READ_PIECE))

@@ -191,6 +191,8 @@ def _save_settings(picture: Picture, file_format: str) -> dict[str, Any]:
     if "xmp" in metadata and file_format == "WEBP":
         settings["xmp"] = metadata["xmp"]
     if "resolution" in metadata and file_format != "WEBP":
+        if len(metadata["resolution"]) != _RESOLUTION.size:
+            raise CorruptFile(f"a resolution of {len(metadata['resolution'])} bytes, expected {_RESOLUTION.size}")
         settings["dpi"] = tuple(value / _INCHES_PER_METRE for value in _RESOLUTION.unpack(metadata["resolution"]))
     if file_format == "PNG":
         settings.update(_png_settings(metadata))
@@ -207,6 +209,8 @@ def _png_settings(metadata: Mapping[str, bytes]) -> dict[str, Any]:
         settings["pnginfo"] = text
     if "transparency" in metadata:
         raw = metadata["transparency"]
+        if len(raw) % 2 or not raw:
+            raise CorruptFile(f"a transparent colour of {len(raw)} bytes, expected two for each channel")
         colour = struct.unpack(f"<{len(raw) // 2}H", raw)
         settings["transparency"] = colour[0] if len(colour) == 1 else colour
     return settings

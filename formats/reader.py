@@ -34,7 +34,7 @@ from .errors import (
 )
 from .header import read_header
 from .limits import DEFAULT_LIMITS, Limits
-from .recovery import whole_chunks
+from .recovery import listed_chunks, whole_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -49,7 +49,8 @@ _READ_PIECE = 1 << 20
 class ContainerReader:
     """A container opened for reading.
 
-    Opening checks the header only. :meth:`chunks` walks the whole file and checks everything; :meth:`index` and
+    Opening checks the header only; a compact file that can seek is read whole. :meth:`chunks` walks the whole file and
+    checks everything; :meth:`index` and
     :meth:`read` give random access on a seekable source. With ``recover=True`` a truncated or damaged file yields
     the chunks that are whole, and ``warnings`` says what was lost.
 
@@ -66,6 +67,7 @@ class ContainerReader:
         self._scanned = False
         self._index: list[IndexEntry] | None = None
         self._expanded: ExpandedFile | None = None
+        self._known_types: frozenset[str] | None = None
         try:
             self.seekable = self._stream.seekable()
             if self.seekable:
@@ -112,14 +114,15 @@ class ContainerReader:
                 f"up to {newest}; upgrade codeckit"
             )
 
+    def expect_types(self, known: Collection[str]) -> None:
+        """From now on raise :class:`UnsupportedVersion` at a chunk of a critical type that is not in ``known``."""
+        self._known_types = frozenset(known)
+
     def require_types(self, known: Collection[str]) -> None:
         """Raise :class:`UnsupportedVersion` when the index holds a critical chunk type not in ``known``."""
+        self.expect_types(known)
         for entry in self.index():
-            if is_critical(entry.type) and entry.type not in known:
-                raise UnsupportedVersion(
-                    f"chunk {entry.sequence} has the critical type {entry.type} unknown to this reader; "
-                    "upgrade codeckit"
-                )
+            self._check_type(entry.type, entry.sequence)
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield every codec chunk in file order; after the last one the whole file has been verified.
@@ -164,6 +167,7 @@ class ContainerReader:
                 if index is not None:
                     raise CorruptFile(f"chunk at byte {offset}: it follows the index")
                 self.limits.check("max_chunks", len(seen) + 1, "the file")
+                self._check_type(header.type, header.sequence)
                 span = self._span(header.sequence)
                 seen.append(
                     IndexEntry(
@@ -203,6 +207,8 @@ class ContainerReader:
         if self._index is None:
             self._require_seekable()
             self._index = self._recovered_index() if self.recover else self._load_index()
+        for entry in self._index:
+            self._check_type(entry.type, entry.sequence)
         return self._index
 
     def read(self, entry: IndexEntry) -> bytes:
@@ -241,8 +247,13 @@ class ContainerReader:
 
     def _expand(self, start: bytes) -> bytes:
         """From now on read the long form of the compact file that begins with ``start``; all at once if it can seek."""
-        self._expanded = ExpandedFile(start, self._source.read, self.limits)
+        self._expanded = ExpandedFile(start, self._source.read, self.limits, recover=self.recover)
         self._stream = io.BytesIO(self._expanded.read()) if self.seekable else cast("BinaryIO", self._expanded)
+        if self.seekable and not self._expanded.whole and not self.recover:
+            raise TruncatedFile(
+                f"the file ends after {self._expanded.bytes_read:,} bytes, inside its chunks; recovery gives those "
+                "that are whole"
+            )
         return self._read_up_to(len(start))
 
     def _load_index(self) -> list[IndexEntry]:
@@ -300,6 +311,9 @@ class ContainerReader:
             offset += header.length + OVERHEAD
 
     def _recovered(self) -> Iterator[Chunk]:
+        if self._expanded is not None and self.seekable:
+            yield from listed_chunks(self._stream, self._expanded.entries, self._size or 0, self.limits, self.warnings)
+            return
         first = len(self._header_bytes)
         yield from whole_chunks(self._stream, first, self._size, self.limits, self.warnings)
 
@@ -346,6 +360,8 @@ class ContainerReader:
 
     def _read_payload(self, header: ChunkHeader, offset: int) -> bytes:
         what = f"chunk {header.type} at byte {offset}"
+        if self._expanded is not None:
+            what = f"chunk {header.type}, number {header.sequence}"  # offsets are those of the long form
         if self._size is not None and offset + OVERHEAD + header.length > self._size:
             raise TruncatedFile(f"{what}: {header.length:,} bytes promised, the file ends before them")
         payload = self._read_exactly(header.length, offset, what)
@@ -374,6 +390,12 @@ class ContainerReader:
             pieces.append(piece)
             got += len(piece)
         return b"".join(pieces)
+
+    def _check_type(self, kind: str, sequence: int) -> None:
+        if self._known_types is not None and is_critical(kind) and kind not in self._known_types:
+            raise UnsupportedVersion(
+                f"chunk {sequence} has the critical type {kind} unknown to this reader; upgrade codeckit"
+            )
 
     def _require_seekable(self) -> None:
         if not self.seekable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from .checksums import checksum64
@@ -14,6 +15,7 @@ from .chunk import (
     SYNC,
     Chunk,
     ChunkHeader,
+    IndexEntry,
 )
 from .chunk import unpack_index as _unpack_index
 from .errors import CodecError
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from .limits import Limits
 
-__all__ = ["whole_chunks"]
+__all__ = ["listed_chunks", "whole_chunks"]
 
 _SEARCH_PIECE = 1 << 20
 
@@ -59,6 +61,18 @@ def whole_chunks(
                 payload=chunk.payload,
             )
     warnings.append(f"the file ends at byte {size:,} without its end chunk")
+
+
+def listed_chunks(
+    stream: BinaryIO, entries: list[IndexEntry], size: int, limits: Limits, warnings: list[str]
+) -> Iterator[Chunk]:
+    """Yield each of the chunks that ``entries`` promise whose payload agrees with its checksum."""
+    for entry in entries:
+        chunk = _chunk_at(stream, entry.offset, size, limits)
+        if chunk is None:
+            warnings.append(f"chunk {entry.sequence} ({entry.type}) is damaged or missing and was skipped")
+        else:
+            yield replace(chunk, span=entry.span)
 
 
 def _chunk_at(stream: BinaryIO, offset: int, size: int, limits: Limits) -> Chunk | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from .checksums import Buffer, ContentHash, slices
@@ -69,9 +71,10 @@ class ContainerWriter:
         """Write the header; exactly once, before any chunk."""
         if self._header is not None:
             raise ValueError("the header has been written already")
-        self._header = header
+        head = header.to_bytes()  # in either form: what cannot be written is refused now
+        self._header = replace(header, parameters=deepcopy(header.parameters))
         if self._held is None:
-            self._write(header.to_bytes())
+            self._write(head)
 
     def continue_after(self, header: Header, entries: list[IndexEntry], content: Iterable[bytes]) -> None:
         """Take over ``content`` that an earlier writer produced: its header and chunks, no index or end."""
@@ -92,11 +95,13 @@ class ContainerWriter:
         check_type(kind)
         if len(span) > MAX_SPAN:
             raise ValueError(f"a span holds at most {MAX_SPAN} integers, got {len(span)}")
+        if not 0 <= decoded_size < 1 << 63:
+            raise ValueError(f"a decoded size of {decoded_size} bytes does not fit 63 bits")
         if self._held is not None:
             self._check_writable(kind, memoryview(payload).nbytes, len(self._held))
             self._held_bytes += memoryview(payload).nbytes
             if self._held_bytes <= MOST_PAYLOAD and len(self._held) < MOST_CHUNKS:
-                chunk = HeldChunk(type=kind, payload=bytes(payload), span=span, decoded_size=decoded_size)
+                chunk = HeldChunk(type=kind, payload=bytes(payload), span=tuple(span), decoded_size=decoded_size)
                 self._held.append(chunk)
                 return
             self._release(self._held)

@@ -27,6 +27,7 @@ FRACTION_BITS = 10
 
 _MAX_FILE_BYTES = 512 << 20
 _MAX_CHANNELS = 1024
+_LARGEST_INTEGER = 1 << 52
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -87,14 +88,22 @@ def packaged_model_path() -> Path:
     return Path(__file__).with_name("photographs.safetensors")
 
 
-@lru_cache(maxsize=4)
 def load_model(path: Path) -> Model:
-    """Read weights written by :func:`save_model`; the same path is read once per process.
+    """Read weights written by :func:`save_model`; a file that has not changed is read once per process.
 
     Raises :class:`ExternalFailure` where there is no such file, :class:`CorruptFile` where it holds something else.
     """
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
+        state = path.stat()
+    except OSError as error:
+        raise ExternalFailure(f"cannot read the weights {path}: {error.strerror or error}") from error
+    return _load(path, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, size_bytes: int, changed_ns: int, inode: int) -> Model:
+    try:
+        if size_bytes > _MAX_FILE_BYTES:
             raise CorruptFile(f"{path}: larger than {_MAX_FILE_BYTES:,} bytes, no weights of this codec")
         content = path.read_bytes()
     except OSError as error:
@@ -107,7 +116,7 @@ def load_model(path: Path) -> Model:
     model = Model(architecture=architecture, tensors=tensors, sha256=hashlib.sha256(content).hexdigest())
     try:
         _check(model)
-    except (CodecError, KeyError, IndexError, ValueError) as error:
+    except (CodecError, KeyError, IndexError, TypeError, ValueError) as error:
         raise CorruptFile(f"{path}: its tensors do not fit one another: {error}") from error
     return model
 
@@ -126,19 +135,25 @@ def _check(model: Model) -> None:
     channels, inner = model.channels, len(tensors["g_a.0.weight"])
     if not (1 <= channels <= _MAX_CHANNELS and 1 <= inner <= _MAX_CHANNELS):
         raise CorruptFile(f"{inner} and {channels} channels")
-    shapes: dict[str, tuple[int, ...]] = {"inverse_gains": tensors["gains"].shape}
-    for number, (into, out) in enumerate(((3, inner), (inner, inner), (inner, inner), (inner, channels))):
-        shapes[f"g_a.{2 * number}.weight"] = (out, into, 5, 5)
-    for number, (into, out) in enumerate(((channels, inner), (inner, inner), (inner, inner), (inner, 3))):
-        shapes[f"g_s.{2 * number}.weight"] = (into, out, 5, 5)
-    for part in ("g_a", "g_s"):
-        for number in (1, 3, 5):
-            shapes |= {f"{part}.{number}.beta": (inner,), f"{part}.{number}.gamma": (inner, inner)}
+    if tensors["prior.medians"].ndim != 1:
+        raise CorruptFile("prior.medians are not a row")
     coded = len(tensors["prior.medians"])
-    shapes |= {"prior.minima": (coded,), "prior.slots": (coded,)}
-    for name, shape in shapes.items():
-        if tensors[name].shape != shape:
-            raise CorruptFile(f"{name} is {list(tensors[name].shape)}, expected {list(shape)}")
+    floats = _float_shapes(channels, inner) | dict.fromkeys(("gains", "inverse_gains"), tensors["gains"].shape)
+    integers: dict[str, tuple[int, ...]] = {f"prior.{name}": (coded,) for name in ("medians", "minima", "slots")}
+    integers["prior.frequencies"] = (int(tensors["prior.slots"].astype(np.int64).sum()),)
+    if model.has_hyperprior:
+        floats |= _side_shapes(channels, inner, coded)
+        integers |= _synthesis_shapes(channels, inner, coded, with_means=model.architecture == "mean-scale")
+    for expected, kinds in ((floats, "f"), (integers, "iu")):
+        for name, shape in expected.items():
+            if tensors[name].shape != shape:
+                raise CorruptFile(f"{name} is {list(tensors[name].shape)}, expected {list(shape)}")
+            if tensors[name].dtype.kind not in kinds:
+                raise CorruptFile(f"{name} has the type {tensors[name].dtype}")
+    if not all(np.isfinite(tensors[name]).all() for name in floats):
+        raise CorruptFile("a weight is not finite")
+    if any(np.abs(tensors[name].astype(np.float64)).max(initial=0) > _LARGEST_INTEGER for name in integers):
+        raise CorruptFile(f"an integer is beyond {_LARGEST_INTEGER:,}")
     if tensors["gains"].ndim != 2 or tensors["gains"].shape[1] != channels or not len(tensors["gains"]):
         raise CorruptFile(f"gains are {list(tensors['gains'].shape)}")
     if not all(np.isfinite(tensors[name]).all() and (tensors[name] > 0).all() for name in ("gains", "inverse_gains")):
@@ -147,3 +162,37 @@ def _check(model: Model) -> None:
         raise CorruptFile(f"tables for {coded} of {channels} channels")
     if len(model.prior_tables) != coded:
         raise CorruptFile("a table is missing")
+
+
+def _float_shapes(channels: int, inner: int) -> dict[str, tuple[int, ...]]:
+    """Of analysis and synthesis."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for number, (into, out) in enumerate(((3, inner), (inner, inner), (inner, inner), (inner, channels))):
+        name = f"g_a.{2 * number}"
+        shapes |= {f"{name}.weight": (out, into, 5, 5), f"{name}.bias": (out,)}
+    for number, (into, out) in enumerate(((channels, inner), (inner, inner), (inner, inner), (inner, 3))):
+        name = f"g_s.{2 * number}"
+        shapes |= {f"{name}.weight": (into, out, 5, 5), f"{name}.bias": (out,)}
+    for part in ("g_a", "g_s"):
+        for number in (1, 3, 5):
+            shapes |= {f"{part}.{number}.beta": (inner,), f"{part}.{number}.gamma": (inner, inner)}
+    return shapes
+
+
+def _side_shapes(channels: int, inner: int, coded: int) -> dict[str, tuple[int, ...]]:
+    """Of the hyper-analysis."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for number, (into, out, side) in enumerate(((channels, inner, 3), (inner, inner, 5), (inner, coded, 5))):
+        name = f"h_a.{2 * number}"
+        shapes |= {f"{name}.weight": (out, into, side, side), f"{name}.bias": (out,)}
+    return shapes
+
+
+def _synthesis_shapes(channels: int, inner: int, coded: int, *, with_means: bool) -> dict[str, tuple[int, ...]]:
+    """Of the hyper-synthesis, whose first two layers are transposed."""
+    first, second, last = (channels, channels * 3 // 2, 2 * channels) if with_means else (inner, inner, channels)
+    weights = {"h_s.0": (coded, first, 5, 5), "h_s.2": (first, second, 5, 5), "h_s.4": (last, second, 3, 3)}
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": shape for name, shape in weights.items()}
+    for name, out in (("h_s.0", first), ("h_s.2", second), ("h_s.4", last)):
+        shapes |= {f"{name}.bias": (out,), f"{name}.shift": (1,)}
+    return shapes

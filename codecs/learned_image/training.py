@@ -59,8 +59,13 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.crop % 128 or self.crop < 128:
             raise InvalidParameter(f"crop={self.crop} is not a multiple of 128")
-        if min(self.channels, self.latent_channels, self.batch) < 1 or self.seconds <= 0:
-            raise InvalidParameter("channels, latent_channels, batch and seconds must be positive")
+        if min(self.channels, self.latent_channels, self.batch, self.warm_up_steps) < 1:
+            raise InvalidParameter("channels, latent_channels, batch and warm_up_steps must be positive")
+        for name in ("seconds", "learning_rate", "prior_learning_rate", "checkpoint_seconds"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InvalidParameter(f"{name}={getattr(self, name)} is not a positive number")
+        if not 0 <= self.small_part <= 1 or not 0 <= self.average_decay < 1:
+            raise InvalidParameter("small_part must lie within 0 to 1, average_decay from 0 to below 1")
         if self.levels != tuple(sorted(self.levels)) or self.levels[0] <= 0:
             raise InvalidParameter(f"lambdas={self.lambdas} are not positive and ascending")
 
@@ -103,6 +108,23 @@ def train(data: Sequence[Path], output: Path, settings: Mapping[str, str], conte
     return {**figures, "size_bytes": output.stat().st_size}
 
 
+def _restore(network: GainedNetwork, checkpoint: Path) -> None:
+    """Take the weights of a checkpoint; raises :class:`InvalidParameter` where it has none of this network."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        missing = network.load_state_dict(load_file(checkpoint), strict=False).missing_keys
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InvalidParameter(f"initial={checkpoint}: {str(error).splitlines()[0]}") from error
+    trained = {name for name, _ in network.named_parameters()} & set(missing)
+    if trained:
+        raise InvalidParameter(
+            f"initial={checkpoint} lacks {len(trained)} of the network's weights, such as {min(trained)}; it must be a "
+            "checkpoint (.float.safetensors) of the same architecture"
+        )
+
+
 def _network(settings: TrainingSettings, pool: CropPool) -> GainedNetwork:
     from compressai.models import FactorizedPrior, MeanScaleHyperprior, ScaleHyperprior  # takes ten seconds
 
@@ -113,9 +135,7 @@ def _network(settings: TrainingSettings, pool: CropPool) -> GainedNetwork:
     start_from_components(model, crops, first_gain(middle))
     network = GainedNetwork(model, settings.levels)
     if settings.initial:
-        from safetensors.torch import load_file
-
-        network.load_state_dict(load_file(settings.initial), strict=False)
+        _restore(network, Path(settings.initial))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -100,7 +100,10 @@ def integer_linear(
     if input_limit < 0:
         raise InvalidParameter(f"input_limit must not be negative, got {input_limit}")
     wide = weight.to(torch.int64)
-    largest = int(wide.abs().max()) if wide.numel() else 0
+    lowest, highest = (int(v) for v in wide.aminmax()) if wide.numel() else (0, 0)
+    largest = max(-lowest, highest)
+    if largest * weight.shape[1] >= 1 << 62:
+        raise InvalidParameter(f"weights of up to {largest} are too large: their sums do not fit 64 bits")
     bound = input_limit * (int(wide.abs().sum(1).max()) if wide.numel() else 0)
     fitting: list[Accumulation] = []
     if input_limit <= 127 and largest <= 127 and bound < _LIMITS["int8"]:

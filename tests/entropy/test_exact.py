@@ -206,3 +206,9 @@ def test_integer_softmax_is_close_to_the_real_one_and_codes_exactly():
     encoder = RangeEncoder()
     encoder.encode_rows(symbols, frequencies)
     assert (RangeDecoder(encoder.finish()).decode_rows(frequencies) == symbols).all()
+
+
+def test_weights_whose_sums_would_wrap_are_refused():
+    for weight in ([[1 << 62, 1 << 62]], [[-(1 << 63), -(1 << 63)]], [[1 << 61] * 4]):
+        with pytest.raises(InvalidParameter):
+            integer_linear(torch.tensor(weight), input_limit=1)

@@ -55,6 +55,11 @@ def test_nesting_up_to_the_limit_is_fine():
     assert load(dump({"a": value})) == {"a": value}  # type: ignore[dict-item]
 
 
+def test_brackets_in_strings_are_no_nesting():
+    value = {"a": '["' + "[" * 40 + "\\", "[[[[[[[[[[[[[[[[[[[[": '\\"{'}
+    assert load(dump(value)) == value  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("value", [1.5, float("nan"), 2**53, b"x", {"a": object()}, {1: 2}])
 def test_what_has_no_canonical_form_is_not_written(value: object):
     with pytest.raises(InvalidParameter):

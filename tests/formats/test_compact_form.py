@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 
 import codeckit
-from codeckit import CodecError, CorruptFile, LimitExceeded, Limits, TruncatedFile, UnsupportedVersion
+from codeckit import (
+    ChecksumMismatch,
+    CodecError,
+    CorruptFile,
+    InvalidParameter,
+    LimitExceeded,
+    Limits,
+    TruncatedFile,
+    UnsupportedVersion,
+)
 from codeckit.formats.checksums import checksum64
 from codeckit.formats.compact_form import COMPACT_MAGIC, MOST_CHUNKS, MOST_PAYLOAD
 from codeckit.formats.header import MAGIC, Header
@@ -139,9 +148,51 @@ def test_recovery_gives_the_chunks_that_are_whole():
     assert [chunk.payload[0] for chunk in reader.chunks()] == [0, 1, 3, 4]
     assert len(reader.warnings) == 1
     cut = ContainerReader(build(content)[:-150], recover=True)
-    assert [chunk.payload[0] for chunk in cut.chunks()] == [0, 1, 2]
-    with pytest.raises(TruncatedFile):
-        list(ContainerReader(build(content)[:-150]).chunks())
+    assert [(chunk.payload[0], chunk.span) for chunk in cut.chunks()] == [(0, (0,)), (1, (1,)), (2, (2,))]
+    with pytest.raises(TruncatedFile, match="inside its chunks"):
+        ContainerReader(build(content)[:-150])
+    followed = ContainerReader(build(content) + b"x", recover=True)
+    assert [chunk.payload[0] for chunk in followed.chunks()] == [0, 1, 2, 3, 4]
+
+
+def test_recovery_is_not_misled_by_chunks_inside_a_payload():
+    inner = build([("DATA", b"inner", (9,), 0)], compact=False)
+    data = bytearray(build([("DATA", b"a", (0,), 0), ("DATA", b"zz" + inner, (1,), 0), ("DATA", b"c", (2,), 0)]))
+    data[data.index(b"zz")] ^= 1
+    found = ContainerReader(bytes(data), recover=True).chunks()
+    assert [(chunk.payload, chunk.sequence, chunk.span) for chunk in found] == [(b"a", 0, (0,)), (b"c", 2, (2,))]
+
+
+def test_damage_is_named_by_the_number_of_its_chunk():
+    data = bytearray(build([("DATA", bytes(50), (), 0), ("more", bytes(50), (), 0)]))
+    data[-1] ^= 1
+    with pytest.raises(ChecksumMismatch, match="chunk more, number 1"):
+        list(ContainerReader(bytes(data)).chunks())
+
+
+@pytest.mark.parametrize("compact", [True, False])
+def test_what_a_header_cannot_hold_is_refused_when_it_is_written(compact: bool):
+    deep: list[object] = []
+    for _ in range(15):
+        deep = [deep]
+    for header in (
+        Header(codec="store", bitstream=1, parameters={"a": deep}),  # type: ignore[dict-item]
+        Header(codec="store", bitstream=1 << 60),
+        Header(codec="store", bitstream=1, profile="\ud800"),
+        Header(codec="store", bitstream=1, parameters={"a": 0.5}),  # type: ignore[dict-item]
+    ):
+        with pytest.raises(InvalidParameter):
+            ContainerWriter(io.BytesIO(), compact=compact).write_header(header)
+
+
+def test_a_header_that_is_changed_after_it_was_written_stays_what_it_was():
+    values: dict[str, object] = {"a": [1]}
+    stream = io.BytesIO()
+    writer = ContainerWriter(stream, compact=True)
+    writer.write_header(Header(codec="store", bitstream=1, parameters=values))  # type: ignore[arg-type]
+    values["a"] = [2]
+    writer.finish()
+    assert ContainerReader(stream.getvalue()).header.parameters == {"a": [1]}
 
 
 def forged(directory: bytes, payloads: bytes = b"") -> bytes:
@@ -225,3 +276,13 @@ def test_a_compact_file_is_known_as_a_codeckit_file(tmp_path, reverse_codec: str
     codeckit.encode(b"abc", file, codec=reverse_codec)
     with pytest.raises(CodecError, match="codeckit file already"):
         codeckit.encode(file)
+
+
+@pytest.mark.parametrize("compact", [True, False])
+def test_a_critical_chunk_that_is_unknown_is_refused_and_an_ancillary_one_is_not(compact: bool, reverse_codec: str):
+    data = codeckit.encode(b"abc", codec=reverse_codec)
+    with ContainerReader(data) as reader:
+        header, content = reader.header, [(c.type, c.payload, c.span or (), c.decoded_size) for c in reader.chunks()]
+    assert codeckit.decode(build([*content, ("note", b"", (), 0)], header, compact=compact)) == b"abc"
+    with pytest.raises(UnsupportedVersion, match="NEWS"):
+        codeckit.decode(build([*content, ("NEWS", b"", (), 0)], header, compact=compact))

@@ -15,6 +15,7 @@ from codeckit import kv
 from codeckit.codecs.kv.stages.gear import find_outliers, fit_low_rank, low_rank_values
 from codeckit.codecs.kv.stages.groups import dequantise_groups, quantise_groups, step_values
 from codeckit.codecs.kv.stages.pieces import PieceShape, fit_piece, piece_values
+from codeckit.codecs.kv.stages.plan import StagesParams
 
 from . import synthetic
 
@@ -197,6 +198,20 @@ def test_truncated_and_damaged_files_are_refused() -> None:
         damaged[place] ^= 0x10
         with pytest.raises(codeckit.CodecError):
             kv.decode(bytes(damaged))
+
+
+def test_settings_of_a_wrong_type_in_a_header_are_refused() -> None:
+    sound = StagesParams().as_json()
+    assert StagesParams.from_json(sound) == StagesParams()
+    for name, value in (
+        ("important_bits", "x"),
+        ("important_bits", "4"),
+        ("bits", True),
+        ("bits", None),
+        ("group", []),
+    ):
+        with pytest.raises(codeckit.CorruptFile):
+            StagesParams.from_json({**sound, name: value})
 
 
 def _stream(data: bytes) -> Any:

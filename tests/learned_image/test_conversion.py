@@ -12,12 +12,15 @@ import codeckit
 from codeckit import CodecError, CorruptFile, InvalidParameter, NumericProfileMismatch, UnsupportedInput
 from codeckit.codecs.learned_image.conversion import convert_checkpoint, convert_model
 from codeckit.codecs.learned_image.exact_synthesis import ExactSynthesis, scale_thresholds
-from codeckit.codecs.learned_image.model_file import FRACTION_BITS, load_model
+from codeckit.codecs.learned_image.gained_network import GainedNetwork
+from codeckit.codecs.learned_image.model_file import FRACTION_BITS, load_model, packaged_model_path, save_model
 from codeckit.codecs.learned_image.picture_coding import LatentReader
-from codeckit.codecs.learned_image.training import train
+from codeckit.codecs.learned_image.training import _restore, train
 from codeckit.codecs.protocol import Selection
 from codeckit.codecs.run_context import RunContext
+from codeckit.formats.limits import Limits
 from codeckit.formats.reader import ContainerReader
+from codeckit.formats.safetensors_file import read_safetensors
 
 from .conftest import random_network, smooth_picture
 
@@ -150,6 +153,62 @@ def test_damaged_weights_are_refused(converted, tmp_path):
     damaged = tmp_path / "damaged.safetensors"
     for broken in (content[:-10], content.replace(b"codeckit-compressai-1", b"codeckit-compressai-9"), b"", b"{}" * 9):
         damaged.write_bytes(broken)
-        load_model.cache_clear()
         with pytest.raises(CodecError):
             codeckit.encode(smooth_picture(8, 8), codec="compressai", settings={"weights": str(damaged)})
+
+
+def changed_weights(path, target, name, change):
+    """A copy of the package's weights with one tensor changed, or left out."""
+    found, metadata = read_safetensors(path.read_bytes(), name="weights", limits=Limits())
+    tensors = {key: tensor.data for key, tensor in found.items()}
+    changed = change(tensors.pop(name))
+    if changed is not None:
+        tensors[name] = changed
+    save_model(metadata["architecture"], tensors, target, {})
+    return target
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("g_a.0.bias", lambda old: None),
+        ("g_a.0.bias", lambda old: old[:3]),
+        ("h_a.0.weight", lambda old: None),
+        ("h_a.4.weight", lambda old: old[:9]),
+        ("h_s.0.weight", lambda old: np.zeros((48, 48, 40, 40), np.int16)),
+        ("h_s.0.weight", lambda old: old.astype(np.float32)),
+        ("h_s.0.weight", lambda old: np.where(old == old.max(), 2**62, old.astype(np.int64))),
+        ("h_s.0.bias", lambda old: old[:5]),
+        ("h_s.0.shift", lambda old: np.full(1, np.nan, np.float32)),
+        ("h_s.0.shift", lambda old: old[None]),
+        ("prior.medians", lambda old: old[0]),
+        ("prior.medians", lambda old: old[None]),
+        ("prior.minima", lambda old: np.full(old.shape, np.inf, np.float32)),
+        ("prior.slots", lambda old: old.astype(np.float32)),
+        ("g_s.0.weight", lambda old: np.full(old.shape, np.nan, np.float32)),
+        ("gains", lambda old: -old),
+    ],
+    ids=str,
+)
+def test_weights_that_do_not_fit_are_refused(tmp_path, name, change):
+    path = changed_weights(packaged_model_path(), tmp_path / "changed.safetensors", name, change)
+    with pytest.raises(CorruptFile):
+        load_model(path)
+
+
+def test_weights_that_have_changed_are_read_again(converted, tmp_path):
+    _, _, path = converted
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(path.read_bytes())
+    first = load_model(own)
+    changed_weights(path, own, "gains", lambda old: old * 2)
+    assert load_model(own).sha256 != first.sha256
+
+
+def test_a_start_that_is_no_checkpoint_is_named(tmp_path):
+    junk = tmp_path / "junk.safetensors"
+    junk.write_bytes(b"junk")
+    network = GainedNetwork(random_network("hyperprior"), (0.01, 0.02))
+    for initial in (junk, tmp_path / "missing", packaged_model_path()):
+        with pytest.raises(InvalidParameter, match="initial="):
+            _restore(network, initial)

@@ -100,7 +100,16 @@ def test_the_column_function_works_in_datasets() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [{"bits": 24}, {"token_bits": 12}, {"mode": "ac"}, {"threads": 0}, {"mode": "dictionary", "bits": 32}],
+    [
+        {"bits": 24},
+        {"bits": 40, "token_bits": 8},
+        {"parse": "Fewest"},
+        {"mode": "window"},
+        {"token_bits": 12},
+        {"mode": "ac"},
+        {"threads": 0},
+        {"mode": "dictionary", "bits": 32},
+    ],
     ids=str,
 )
 def test_settings_that_do_not_go_together_are_refused(bad: dict[str, Any]) -> None:

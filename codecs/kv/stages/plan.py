@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from ....formats.errors import CorruptFile, InvalidParameter
+from ...parameters import make_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,9 +120,12 @@ class StagesParams:
             if value[name] not in choices:
                 raise CorruptFile(f"header: {name}={value[name]!r} is not one of {', '.join(choices)}")
         try:
-            return cls(**value)
+            read: StagesParams = make_parameters(cls, {"": {}}, "", value)
         except InvalidParameter as error:
             raise CorruptFile(f"header: {error}") from error
+        if read.as_json() != value:
+            raise CorruptFile("header: the table of stages has numbers written as text")
+        return read
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {

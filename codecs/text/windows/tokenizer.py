@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ....formats.atomic_file import AtomicFile
 from ....formats.errors import CorruptFile, InvalidParameter
+from ...parameters import make_parameters
 from .parameters import Mode, WindowsParams
 from .scheme import load_scheme
 
@@ -63,14 +64,15 @@ class WindowTokenizer:
             raise InvalidParameter(f"token_bits={token_bits} is not 8 or 16")
         if threads is not None and threads < 1:
             raise InvalidParameter(f"threads={threads} is not at least 1")
-        self._params = WindowsParams(
-            mode=mode,
-            bits=bits,
-            reset_every=reset_every,
-            delayed=delayed,
-            parse=parse,
-            model=None if model is None else os.fspath(model),
-        )
+        settings = {
+            "mode": mode,
+            "bits": bits,
+            "reset_every": reset_every,
+            "delayed": delayed,
+            "parse": parse,
+            "model": None if model is None else os.fspath(model),
+        }
+        self._params: WindowsParams = make_parameters(WindowsParams, {"": {}}, "", settings)
         if mode == "windows" and bits % token_bits:
             raise InvalidParameter(f"windows of {bits} bits do not divide into {token_bits}-bit tokens; take 8")
         if mode in ("ac", "static", "gzip") and token_bits != 8:
