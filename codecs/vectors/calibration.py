@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +12,12 @@ from .element_types import FLOATS, float_values
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .parameters import Method, Scale
+
     Floats = NDArray[np.float32]
 
-__all__ = ["Method", "Scale", "float_exponent", "uniform_levels"]
+__all__ = ["float_exponent", "uniform_levels"]
 
-Scale = Literal["auto", "none", "full"]
-Method = Literal["mse", "range", "common"]
 _MOST_ROWS = 4096
 _CLIPS = 24
 _WIDE = 127

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["FLOATS", "UNIFORM_BITS", "DtypeName", "FloatFormat", "float_values"]
@@ -52,6 +51,8 @@ def float_values(name: str, exponent: int) -> NDArray[np.float32]:
 
     Codes that are not finite, which no encoder writes, get the value zero.
     """
+    import numpy as np  # not at the top: listing settings needs the formats' names alone
+
     kind = FLOATS[name]
     codes = np.arange(1 << kind.bits)
     magnitude = codes & ((1 << (kind.bits - 1)) - 1)

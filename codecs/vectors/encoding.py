@@ -16,7 +16,8 @@ from .element_types import FLOATS, UNIFORM_BITS
 from .file_header import MAX_BLOCK_VALUES, MAX_ROWS, FileHeader
 from .model import FileModel, write_model
 from .ordered_threads import in_order, thread_count
-from .projection import Projection, fit_pca, load_projection, parse_pca, random_projection
+from .pca_setting import parse_pca
+from .projection import Projection, fit_pca, load_projection, random_projection
 from .quantiser import Quantiser
 from .symbol_tables import count_symbols, fit_tables
 

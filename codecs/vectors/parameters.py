@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...formats.errors import InvalidParameter
-from .calibration import Method, Scale
 from .element_types import DtypeName
 from .file_header import MAX_BLOCK_ROWS, MAX_TABLES
-from .projection import parse_pca
+from .pca_setting import parse_pca
 
-__all__ = ["VectorsParameters"]
+__all__ = ["Method", "Scale", "VectorsParameters"]
+
+Scale = Literal["auto", "none", "full"]
+Method = Literal["mse", "range", "common"]
 
 
 def _help(text: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from ...formats.vector_source import from_bfloat16
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Projection", "fit_pca", "load_projection", "parse_pca", "random_projection"]
+__all__ = ["Projection", "fit_pca", "load_projection", "random_projection"]
 
 _MAX_FILE_BYTES = 1 << 31
 
@@ -33,32 +33,8 @@ class Projection:
         return len(self.components)
 
 
-def parse_pca(text: str) -> tuple[str, float] | None:
-    """What ``pca=TEXT`` asks for: ``("dimensions", n)``, ``("variance", share)`` or ``("part", share)``; None: nothing.
-
-    ``192`` is a number of dimensions, ``50%`` a part of them, and ``0.9`` the variance that they must explain.
-    """
-    try:
-        if text == "none":
-            return None
-        if text.endswith("%"):
-            kind, value = "part", float(text[:-1]) / 100
-        elif text.isdecimal():
-            kind, value = "dimensions", float(text)
-        else:
-            kind, value = "variance", float(text)
-    except ValueError:
-        value = kind = None  # type: ignore[assignment]
-    if kind is None or not (value >= 1 if kind == "dimensions" else 0 < value <= 1):
-        raise InvalidParameter(
-            f"pca={text} is not a number of dimensions (192), a part of them (50%), "
-            "a share of the variance above 0 and up to 1 (0.9), or none"
-        )
-    return kind, value
-
-
 def fit_pca(sample: NDArray[np.float32], wanted: tuple[str, float]) -> Projection:
-    """The principal components of ``sample`` [n, D] that ``wanted`` asks for; see :func:`parse_pca`.
+    """The principal components of ``sample`` [n, D] that ``wanted`` asks for; see :func:`.parse_pca`.
 
     Raises :class:`InvalidParameter` for more dimensions than there are.
     """

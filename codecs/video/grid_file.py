@@ -10,7 +10,7 @@ from ...formats.errors import CorruptFile
 from .clip_header import VideoHeader, clip_fields
 from .grid_structure import GridStructure
 from .hnerv_structure import positive_integers
-from .segments import Segment
+from .segment import Segment
 
 if TYPE_CHECKING:
     from ...formats.canonical_json import JsonObject

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ...formats.limits import Limits
     from .grid_parameters import GridParameters
-    from .segments import Segment
+    from .segment import Segment
 
 __all__ = ["EncodedSegment", "MaskReading", "SegmentTask", "Start"]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from .segment import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,17 +19,6 @@ __all__ = ["Segment", "change_between", "cut_segments", "gather", "thumbnail"]
 _THUMBNAIL_ROWS = 18
 _LEAST_CHANGE = 18.0  # mean difference of thumbnails, of 255, below which nothing is a cut
 _CHANGE_RATIO = 3.0  # and how many times that of the frames around it
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Frames ``start`` to ``stop`` (exclusive)."""
-
-    start: int
-    stop: int
-
-    def __len__(self) -> int:
-        return self.stop - self.start
 
 
 def thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.float32]:

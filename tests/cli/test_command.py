@@ -93,7 +93,7 @@ def test_a_damaged_file_gives_no_output_unless_recovery_is_asked_for(encoded: Pa
     assert not (tmp_path / "out").exists()
     done = run_codec("decode", encoded, "-o", tmp_path / "out", "--recover")
     assert done.returncode == 0
-    assert b"note: the file ends" in done.stderr
+    assert b"note: chunk 8 (DATA) is damaged or missing" in done.stderr
     recovered = (tmp_path / "out").read_bytes()
     assert len(recovered) > 0
     assert TEXT.startswith(recovered)
