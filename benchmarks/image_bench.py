@@ -45,8 +45,7 @@ def bench(settings: Mapping[str, str], context: codeckit.RunContext) -> list[Row
 
     Settings: ``data`` (folder with ``images/kodak``, ``images/train`` and ``mnist``), ``sets`` (of kodak, held-out,
     digits, parts, overhead, large), ``presets`` of ``pc``, ``peers`` (of png, webp, jpeg2000, jpeg-xl), ``images=N``
-    for the first N of each set (``kodak-4`` in rows), ``sizes`` (WIDTHxHEIGHT) of the
-    large pictures.
+    for the first N of each set (``kodak-4`` in rows), ``sizes`` (WIDTHxHEIGHT) of the large pictures.
     """
     unknown = settings.keys() - _SETTINGS.keys()
     if unknown:

@@ -50,9 +50,8 @@ class ContainerReader:
     """A container opened for reading.
 
     Opening checks the header only; a compact file that can seek is read whole. :meth:`chunks` walks the whole file and
-    checks everything; :meth:`index` and
-    :meth:`read` give random access on a seekable source. With ``recover=True`` a truncated or damaged file yields
-    the chunks that are whole, and ``warnings`` says what was lost.
+    checks everything; :meth:`index` and :meth:`read` give random access on a seekable source. With ``recover=True`` a
+    truncated or damaged file yields the chunks that are whole, and ``warnings`` says what was lost.
 
     Raises :class:`CorruptFile` and its kinds, :class:`UnsupportedVersion`, :class:`LimitExceeded`.
     """
@@ -117,12 +116,12 @@ class ContainerReader:
     def expect_types(self, known: Collection[str]) -> None:
         """From now on raise :class:`UnsupportedVersion` at a chunk of a critical type that is not in ``known``."""
         self._known_types = frozenset(known)
+        self._check_types(self._index or [])
 
     def require_types(self, known: Collection[str]) -> None:
         """Raise :class:`UnsupportedVersion` when the index holds a critical chunk type not in ``known``."""
         self.expect_types(known)
-        for entry in self.index():
-            self._check_type(entry.type, entry.sequence)
+        self.index()
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield every codec chunk in file order; after the last one the whole file has been verified.
@@ -206,9 +205,9 @@ class ContainerReader:
         """What the file holds, without reading payloads; needs a seekable source."""
         if self._index is None:
             self._require_seekable()
-            self._index = self._recovered_index() if self.recover else self._load_index()
-        for entry in self._index:
-            self._check_type(entry.type, entry.sequence)
+            index = self._recovered_index() if self.recover else self._load_index()
+            self._check_types(index)
+            self._index = index
         return self._index
 
     def read(self, entry: IndexEntry) -> bytes:
@@ -333,11 +332,10 @@ class ContainerReader:
         """What the index says of a chunk, where it can be read ahead."""
         if not self.seekable:
             return None
-        if self._index is None:
-            position = self._stream.tell()
-            self._index = self._load_index()
-            self._stream.seek(position)
-        return self._index[sequence].span if sequence < len(self._index) else None
+        position = self._stream.tell()
+        index = self.index()
+        self._stream.seek(position)
+        return index[sequence].span if sequence < len(index) else None
 
     def _check_end(self, footer_offset: int, index_offset: int) -> None:
         """Read the footer, which must be the last thing in the file."""
@@ -390,6 +388,10 @@ class ContainerReader:
             pieces.append(piece)
             got += len(piece)
         return b"".join(pieces)
+
+    def _check_types(self, index: list[IndexEntry]) -> None:
+        for entry in index:
+            self._check_type(entry.type, entry.sequence)
 
     def _check_type(self, kind: str, sequence: int) -> None:
         if self._known_types is not None and is_critical(kind) and kind not in self._known_types:
